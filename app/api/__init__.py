@@ -1,0 +1,1 @@
+"""The HTTP interface: routers and the schemas of the wire format."""

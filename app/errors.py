@@ -1,0 +1,35 @@
+"""The errors that the backend raises on purpose; each says what was wrong in words meant for its user."""
+
+from telemetry.labels import ErrorType
+
+
+class AossError(Exception):
+    """Base of every error that carries a message for the user."""
+
+
+class PlannerError(AossError):
+    """Report that a planner failed: unreachable, refused, or answered nonsense."""
+
+
+class NoRunbookError(AossError):
+    """Report that no built-in runbook answers the request, with the nearest ones."""
+
+    def __init__(self, message: str, nearest: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.nearest = nearest
+
+
+class UnknownModelError(AossError):
+    """Report a model that is not among the configured ones."""
+
+
+class SessionError(AossError):
+    """Report that no session with a server could be had."""
+
+    error_type = ErrorType.CONNECTION
+
+
+class SessionAuthenticationError(SessionError):
+    """Report that the server refused the key, or that no usable key was found."""
+
+    error_type = ErrorType.AUTHENTICATION

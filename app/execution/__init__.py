@@ -1,0 +1,1 @@
+"""Executions: planning, running, healing, compliance, report."""
