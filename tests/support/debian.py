@@ -51,10 +51,9 @@ def _download(packages: tuple[str, ...], root: Path) -> None:
         f"-oDir::Cache={partial}/apt-cache",
         "-oAPT::Sandbox::User=root",
         "-oDebug::NoLocking=1",
-        "-oAPT::Update::Error-Mode=any",
     ]
     # A list of our own: the system's may be absent or old, and only root may refresh it.
-    update = _run(["apt-get", *options[:-1], "update"])
+    update = _run(["apt-get", *options, "-oAPT::Update::Error-Mode=any", "update"])
     if update.returncode:
         raise PackageUnavailableError(f"apt-get update failed: {update.stderr.strip()[-400:]}")
     # Reinstalled where present, so that a machine with the package and one without unpack the same.
