@@ -1,0 +1,1 @@
+"""Compliance: what a command does, read from its grammar, and the rules that deny it."""
