@@ -1,5 +1,6 @@
 """Settings read from environment variables, each checked once, each complaint by key and value."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -16,12 +17,14 @@ class Environment:
     """Read typed values from a mapping and collect what is wrong with them.
 
     An empty value counts as unset. A value that cannot be used yields the default and a line in `problems`,
-    so that one start shows every mistake. The value of a secret never appears in a problem.
+    so that one start shows every mistake; `refused` holds the keys of such values. The value of a secret
+    never appears in a problem.
     """
 
     def __init__(self, values: Mapping[str, str]) -> None:
         self._values = values
         self.problems: list[str] = []
+        self.refused: set[str] = set()
 
     def text(self, key: str, default: str = "") -> str:
         """Return the value without surrounding white space."""
@@ -75,7 +78,9 @@ class Environment:
         except ValueError:
             usable = False
         if not usable:
-            return self._refuse(key, value, "is not an http or https address", default)
+            # Whatever stands before the @ may be a password.
+            shown = re.sub(r"[^/]*@", "…@", value)
+            return self._refuse(key, shown, "is not an http or https address", default)
         return value.rstrip("/")
 
     def secret(self, key: str) -> str | None:
@@ -101,6 +106,16 @@ class Environment:
         if self.problems:
             raise SettingsError("\n".join(self.problems))
 
-    def _refuse(self, key: str, value: str, why: str, default: T) -> T:
+    def refuse(self, key: str, value: str, why: str) -> None:
+        """Note that a value cannot be used."""
         self.problems.append(f"{key}={value!r} {why}")
+        self.refused.add(key)
+
+    def refuse_secret(self, key: str, why: str) -> None:
+        """Note that a value cannot be used that may be a secret."""
+        self.problems.append(f"{key} {why}")
+        self.refused.add(key)
+
+    def _refuse(self, key: str, value: str, why: str, default: T) -> T:
+        self.refuse(key, value, why)
         return default
