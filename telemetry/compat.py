@@ -2,8 +2,8 @@
 
 The first call sets the pipeline up from the environment. No `record_` function raises. Values outside the
 closed lists are recorded as they are, as the first implementation did, and the cardinality limit bounds them:
-dropping them would unbalance started and completed executions. Two exceptions: an HTTP method that is not standard
-becomes `_OTHER`, and a duration that is not a number, negative or infinite counts as 0 seconds.
+dropping them would unbalance started and completed executions. Two exceptions: an HTTP method that is not
+standard becomes `_OTHER`, and a duration that is not a number, negative or infinite counts as 0 seconds.
 
 Nothing keeps these calls balanced: `telemetry.recorder.measure_execution` is the interface that does.
 """

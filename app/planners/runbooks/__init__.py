@@ -1,0 +1,1 @@
+"""The built-in runbooks, one YAML file for each persona."""
