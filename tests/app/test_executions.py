@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.support.backend import BackendProcess, running_backend, wait_for
-from tests.support.processes import marked
+from tests.support.processes import marked, sleeping
 
 
 def types(events: list[dict[str, Any]]) -> list[str]:
@@ -118,7 +118,7 @@ def test_cancel_stops_the_command_and_its_children(backend: BackendProcess) -> N
         stream,
     ):
         assert next(stream)["type"] == "step_start"
-        wait_for(lambda: len(marked("4711.1")) >= 3)
+        wait_for(lambda: sleeping("4711.1") >= 3)
         asked = time.monotonic()
         answer = backend.http.post(f"/api/executions/{execution_id}/cancel")
         events = list(stream)

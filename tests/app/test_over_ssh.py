@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.backend import BackendProcess, running_backend, wait_for
-from tests.support.processes import marked, wait_until_gone
+from tests.support.processes import sleeping, wait_until_gone
 from tests.support.sshd import USERS, RunningSshd, running_sshd
 
 
@@ -91,7 +91,7 @@ def test_cancel_on_the_server(backend: BackendProcess, sshd: RunningSshd, user: 
     command = f"setsid sleep {marker} & sleep {marker} | sleep {marker}"
     with backend.execution(command, serverId=server["id"]) as (execution_id, stream):
         next(stream)
-        wait_for(lambda: sum("sleep " in each for each in marked(marker).values()) >= 3)
+        wait_for(lambda: sleeping(marker) >= 3)
         backend.http.post(f"/api/executions/{execution_id}/cancel")
         events = list(stream)
     assert events[-1]["final_status"] == "Cancelled"
@@ -108,7 +108,7 @@ def test_killed_worker_leaves_nothing_on_the_server(tmp_path: Path, sshd: Runnin
         command = f"setsid sleep {marker} & sleep {marker} | sleep {marker}"
         with victim.execution(command, serverId=server["id"]) as (_, stream):
             next(stream)
-            wait_for(lambda: sum("sleep " in each for each in marked(marker).values()) >= 3)
+            wait_for(lambda: sleeping(marker) >= 3)
             victim.process.send_signal(signal.SIGKILL)
         assert wait_until_gone(marker, 10) == {}
 

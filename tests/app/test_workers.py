@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.backend import BackendProcess, running_backend, wait_for
 from tests.support.postgres import PostgresServer
-from tests.support.processes import marked
+from tests.support.processes import marked, sleeping
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
@@ -71,7 +71,7 @@ def test_any_worker_cancels_any_execution(pair: tuple[BackendProcess, BackendPro
     owner, other = pair
     with owner.execution("sleep 4712.1 | sleep 4712.1") as (execution_id, stream):
         next(stream)
-        wait_for(lambda: len(marked("4712.1")) >= 2)
+        wait_for(lambda: sleeping("4712.1") >= 2)
         assert other.http.post(f"/api/executions/{execution_id}/cancel").status_code == 202
         events = list(stream)
     assert events[-1]["final_status"] == "Cancelled"
@@ -103,7 +103,7 @@ def test_killed_worker_is_settled_by_a_survivor(data_dir: Path) -> None:
     with running_backend(data_dir) as survivor, running_backend(data_dir) as victim:
         with victim.execution("setsid sleep 4712.2 & sleep 4712.2 | sleep 4712.2") as (execution_id, stream):
             next(stream)
-            wait_for(lambda: len(marked("4712.2")) >= 3)
+            wait_for(lambda: sleeping("4712.2") >= 3)
             victim.process.send_signal(signal.SIGKILL)
             killed = time.monotonic()
             wait_for(lambda: survivor.status(execution_id) == "Interrupted", 5)

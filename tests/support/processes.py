@@ -24,6 +24,11 @@ def marked(marker: str) -> dict[int, str]:
     return found
 
 
+def sleeping(marker: str) -> int:
+    """Return how many `sleep`s carry the marker; the shells that start them carry it, too."""
+    return sum(arguments.startswith("sleep ") for arguments in marked(marker).values())
+
+
 def wait_until_gone(marker: str, seconds: float = 5.0) -> dict[int, str]:
     """Return the processes that are left once all have ended or the time is up."""
     deadline = time.monotonic() + seconds

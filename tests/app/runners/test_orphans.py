@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from app.runners.ssh import SshRunner
 from tests.app.runners.conftest import Place, run, run_once, ssh_target
 from tests.support.processes import marked, wait_until_gone
 from tests.support.sshd import USERS, RunningSshd, running_sshd
+
+pytestmark = pytest.mark.skipif(not shutil.which("pgrep"), reason="pgrep (package procps) is not installed")
 
 # Each sleeps for the marker followed by a digit of its own.
 LEAVING = """

@@ -18,7 +18,7 @@ from app.runners.base import Outcome, Session
 from app.runners.host_keys import fingerprint
 from app.runners.ssh import SshRunner
 from tests.app.runners.conftest import Place, answering, run, run_once, ssh_target
-from tests.support.processes import marked, wait_until_gone
+from tests.support.processes import marked, sleeping, wait_until_gone
 from tests.support.sshd import USERS, RunningSshd, running_sshd
 
 # The sshd process that serves the connection is the parent of the script that is the parent of the command.
@@ -222,8 +222,9 @@ async def test_a_session_that_breaks_is_lost(sshd: RunningSshd, marker: str) -> 
     """When the server's side of the connection dies, the command is lost, and on the server it ends."""
     session = await connect(sshd)
     server = int((await run(session, SERVING)).stdout)
-    task = asyncio.create_task(run(session, f"echo begun; setsid sleep {marker}; true"))
-    while not marked(marker):  # noqa: ASYNC110 - nothing tells of other processes
+    # The pause lets the output arrive; the shell itself carries the marker from the start.
+    task = asyncio.create_task(run(session, f"echo begun; sleep 1; setsid sleep {marker}; true"))
+    while not sleeping(marker):  # noqa: ASYNC110 - nothing tells of other processes
         await asyncio.sleep(0.02)
     os.kill(server, signal.SIGKILL)
     result = await asyncio.wait_for(task, 10)

@@ -1,0 +1,88 @@
+"""The rooms of the house and the one direction of data, read from the imports."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SOURCES = sorted([*ROOT.glob("app/**/*.py"), *ROOT.glob("telemetry/**/*.py")])
+LONGEST_FILE_LINES = 320
+LONGER = {"app/compliance/shell.py"}  # one visitor over one grammar; halves would only call each other
+
+ABOVE = ("app.api", "app.backend", "app.main", "app.cli", "fastapi", "starlette")
+
+
+def imported(path: Path) -> set[str]:
+    """Return the modules that a file imports."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            names |= {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+def importing(folder: str, forbidden: tuple[str, ...]) -> list[str]:
+    """Return what the files of a folder import below forbidden modules."""
+    return sorted(
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in SOURCES
+        if path.relative_to(ROOT).as_posix().startswith(folder)
+        for name in imported(path)
+        if any(name == each or name.startswith(f"{each}.") for each in forbidden)
+    )
+
+
+def test_sources_are_found() -> None:
+    """The checks below see the sources."""
+    assert len(SOURCES) > 30
+
+
+def test_telemetry_knows_nothing_of_the_backend() -> None:
+    """Nothing in telemetry imports app."""
+    assert importing("telemetry/", ("app",)) == []
+
+
+@pytest.mark.parametrize(
+    ("folder", "forbidden"),
+    [
+        ("app/compliance/", (*ABOVE, "app.execution", "app.planners", "app.runners", "app.store")),
+        ("app/planners/", (*ABOVE, "app.execution", "app.runners", "app.store")),
+        ("app/runners/", (*ABOVE, "app.execution", "app.planners", "app.compliance", "app.store")),
+        ("app/store/", (*ABOVE, "app.execution", "app.planners", "app.compliance", "app.runners")),
+        ("app/execution/", ABOVE),
+        ("app/api/", ("app.main", "app.cli", "sqlalchemy")),
+    ],
+)
+def test_layers(folder: str, forbidden: tuple[str, ...]) -> None:
+    """A layer imports only what lies below it."""
+    assert importing(folder, forbidden) == []
+
+
+@pytest.mark.parametrize(
+    "folder", ["app/execution/", "app/planners/", "app/compliance/", "app/runners/", "app/store/"]
+)
+def test_the_work_contains_no_telemetry_call(folder: str) -> None:
+    """Of telemetry, engine, planners, runners, healing, compliance and store know the label values only."""
+    assert [
+        name for name in importing(folder, ("telemetry", "opentelemetry")) if "telemetry.labels" not in name
+    ] == []
+
+
+def test_recording_uses_the_api_only() -> None:
+    """Only the composition of the pipeline and its readers touch the OpenTelemetry SDK."""
+    users = {name.split(":")[0] for name in importing("", ("opentelemetry.sdk", "opentelemetry.exporter"))}
+    assert users <= {"telemetry/pipeline.py", "telemetry/readers.py", "telemetry/settings.py"}
+
+
+def test_files_have_one_subject() -> None:
+    """No source file has grown past the length at which it usually has two subjects."""
+    long = {
+        path.relative_to(ROOT).as_posix()
+        for path in SOURCES
+        if len(path.read_text(encoding="utf-8").splitlines()) > LONGEST_FILE_LINES
+    }
+    assert long == LONGER
