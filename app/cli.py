@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = Settings.from_environment(os.environ)
         TelemetrySettings.from_environment(os.environ)
     except SettingsError as error:
-        print(f"aoss: these settings cannot be used:\n{error}", file=sys.stderr)  # noqa: T201 - a command
+        _complain(f"these settings cannot be used:\n{error}")
         return 2
     return _serve(settings)
 
@@ -62,10 +62,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _serve(settings: Settings) -> int:
     if not settings.api_key and not is_loopback(settings.host):
-        print(  # noqa: T201 - a command
-            f"aoss: refusing to listen on {settings.host} without a key: whoever reaches this address could "
-            "run commands. Set AOSS_API_KEY (or AOSS_API_KEY_FILE), or listen on 127.0.0.1.",
-            file=sys.stderr,
+        _complain(
+            f"refusing to listen on {settings.host} without a key: whoever reaches this address could "
+            "run commands. Set AOSS_API_KEY (or AOSS_API_KEY_FILE), or listen on 127.0.0.1."
         )
         return 2
     logs.configure(settings.log_level, settings.log_format)
@@ -73,7 +72,7 @@ def _serve(settings: Settings) -> int:
         # Before any worker starts, so that what is wrong is said once, and in one line.
         asyncio.run(_prepare_store(settings))
     except AossError as error:
-        print(f"aoss: cannot start: {error}", file=sys.stderr)  # noqa: T201 - a command
+        _complain(f"cannot start: {error}")
         return 1
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     # asyncio sets TCP_NODELAY only where the protocol is named; without it each event waits 40 ms for an ACK.
@@ -82,10 +81,9 @@ def _serve(settings: Settings) -> int:
         try:
             listener.bind((settings.host, settings.port))
         except OSError as error:
-            print(  # noqa: T201 - a command
-                f"aoss: cannot listen on {settings.host}:{settings.port}: {error.strerror}. "
-                "Choose another with --port or AOSS_PORT.",
-                file=sys.stderr,
+            _complain(
+                f"cannot listen on {settings.host}:{settings.port}: {error.strerror}. "
+                "Choose another with --port or AOSS_PORT."
             )
             return 1
         listener.listen(2048)
@@ -107,6 +105,10 @@ def _serve(settings: Settings) -> int:
         log.warning("each scrape of /metrics shows one worker only", workers=settings.workers)
         Multiprocess(config, sockets=[listener]).run()
         return 0
+
+
+def _complain(message: str) -> None:
+    print(f"aoss: {message}", file=sys.stderr)  # noqa: T201 - a command
 
 
 async def _prepare_store(settings: Settings) -> None:

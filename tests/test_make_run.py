@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.backend import free_port
+from tests.support.backend import environment_of_tests, free_port
 
 ROOT = Path(__file__).parent.parent
 INSTALL_SECONDS = 400
@@ -32,14 +32,13 @@ def test_make_run(tmp_path: Path) -> None:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes((ROOT / name).read_bytes())
     port = free_port()
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("AOSS_", "OTEL_"))}
-    environment |= {"AOSS_DATA_DIR": str(tmp_path / "data"), "AOSS_PORT": str(port)}
+    settings = {"AOSS_DATA_DIR": str(tmp_path / "data"), "AOSS_PORT": str(port)}
     output = tmp_path / "output"
     with output.open("wb") as log:
         process = subprocess.Popen(
             ["make", "run", f"PYTHON={sys.executable}"],
             cwd=folder,
-            env=environment,
+            env=environment_of_tests() | settings,
             stdout=log,
             stderr=log,
             start_new_session=True,

@@ -1,18 +1,15 @@
 """The README's commands, word for word, in the order in which a newcomer types them."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.backend import free_port
+from tests.support.backend import running_backend
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -36,23 +33,8 @@ def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Run `aoss serve` as `make run` does, on another port; return the port."""
     if not shutil.which("curl"):
         pytest.skip("curl is not installed: the README's lines cannot be run")
-    port = str(free_port())
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("AOSS_", "OTEL_"))}
-    environment |= {"AOSS_DATA_DIR": str(tmp_path_factory.mktemp("readme")), "AOSS_PORT": port}
-    with subprocess.Popen(
-        [sys.executable, "-m", "app.cli", "serve"],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:
-        deadline = time.monotonic() + 30
-        ready = ["curl", "-sf", f"http://127.0.0.1:{port}/readyz"]
-        while subprocess.run(ready, check=False, capture_output=True).returncode:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        yield port
-        process.terminate()
-        process.wait(timeout=30)
+    with running_backend(tmp_path_factory.mktemp("readme") / "data") as running:
+        yield str(running.port)
 
 
 def run(block: str, port: str) -> str:

@@ -1,7 +1,6 @@
 """Servers: register, list, show, remove, test the connection."""
 
 import asyncio
-from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -104,7 +103,7 @@ def _key_path(backend: Backend, given: str | None) -> str | None:
     path = (folder / given).resolve()
     if not path.is_relative_to(folder) or path == folder:
         raise _refused("sshKeyPath", "must lie under AOSS_SSH_KEY_DIR")
-    return str(Path(path).relative_to(folder))
+    return str(path.relative_to(folder))
 
 
 async def _host_key(given: str | None, address: str, port: int) -> str:

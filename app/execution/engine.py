@@ -154,7 +154,9 @@ class _Run:
 
     async def _execute(self, number: int, step: Step) -> StepResult:
         try:
-            session = await self._unless_stopped(self._connect())
+            session = self._session
+            if session is None:
+                session = await self._unless_stopped(self._connect())
         except SessionError as error:
             self._no_session = True
             return self._failure(number, step, NO_SESSION_EXIT_CODE, str(error), error.error_type)
@@ -177,8 +179,6 @@ class _Run:
         )
 
     async def _connect(self) -> Session:
-        if self._session:
-            return self._session
         target = self._job.target
         runner = self._engine.runners.get(target.runner)
         if runner is None:

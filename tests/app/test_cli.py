@@ -1,6 +1,5 @@
 """The command `aoss serve`: what it refuses, what it says, and how it stops."""
 
-import os
 import signal
 import socket
 import subprocess
@@ -9,15 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.backend import free_port, running_backend, wait_for
+from tests.support.backend import environment_of_tests, free_port, running_backend, wait_for
 
 
 def aoss(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run `aoss` to its end."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("AOSS_", "OTEL_"))}
     return subprocess.run(
         [sys.executable, "-m", "app.cli", *arguments],
-        env=kept | environment,
+        env=environment_of_tests() | environment,
         capture_output=True,
         text=True,
         check=False,

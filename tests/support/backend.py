@@ -26,6 +26,11 @@ def free_port() -> int:
         return port
 
 
+def environment_of_tests() -> dict[str, str]:
+    """Return this process's environment without settings of the backend that someone may have exported."""
+    return {key: value for key, value in os.environ.items() if not key.startswith(("AOSS_", "OTEL_"))}
+
+
 class BackendProcess:
     """A running `aoss serve`."""
 
@@ -33,10 +38,7 @@ class BackendProcess:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log_path = data_dir.with_name(f"{data_dir.name}-{self.port}.log")
-        inherited = {
-            key: value for key, value in os.environ.items() if not key.startswith(("AOSS_", "OTEL_"))
-        }
-        self.environment = inherited | {"AOSS_DATA_DIR": str(data_dir)} | dict(environment or {})
+        self.environment = environment_of_tests() | {"AOSS_DATA_DIR": str(data_dir)} | dict(environment or {})
         self.http = httpx.Client(base_url=self.url, timeout=30, trust_env=False)
         with self.log_path.open("ab") as output:
             self.process = subprocess.Popen(
