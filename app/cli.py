@@ -102,7 +102,6 @@ def _serve(settings: Settings) -> int:
         )
         if settings.workers == 1:
             return _run(uvicorn.Server(config), listener)
-        log.warning("each scrape of /metrics shows one worker only", workers=settings.workers)
         Multiprocess(config, sockets=[listener]).run()
         return 0
 

@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager, contextmanager
 from types import FrameType
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI
+from starlette.routing import Route
 
 from app import logs
 from app.api import chat, errors, executions, health, servers
@@ -60,6 +61,7 @@ def create_app(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         try:
             await backend.open()
+            pipeline.serve_scrapes(settings.metrics_token or settings.api_key)
             try:
                 with _draining_at_sigterm(backend):
                     yield
@@ -74,11 +76,7 @@ def create_app(
         app.include_router(module.router)
     errors.install(app)
 
-    async def metrics(request: Request) -> Response:
-        body, content_type = await pipeline.render(request.headers.get("accept", ""))
-        return Response(body, headers={"content-type": content_type})
-
-    app.add_route(METRICS_PATH, metrics, include_in_schema=False)
+    app.router.routes += [Route(path, pipeline.endpoint) for path in (METRICS_PATH, f"{METRICS_PATH}/")]
     app.add_middleware(BodyLimit)
     app.add_middleware(
         Guard,

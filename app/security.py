@@ -55,7 +55,7 @@ class Guard:
             return 400, f"the host {host[:200]!r} is not allowed: add it to AOSS_ALLOWED_HOSTS"
         if scope.get("method") not in SAFE_METHODS and not _is_own_origin(headers.get("origin"), host):
             return 403, "calls that change something are refused to pages of another origin"
-        wanted = self._metrics_token if scope["path"] == METRICS_PATH else self._api_key
+        wanted = self._metrics_token if scope["path"].rstrip("/") == METRICS_PATH else self._api_key
         if wanted and not _carries(headers, wanted):
             return 401, "send the key as 'Authorization: Bearer …'"
         return None

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec
 
+from prometheus_client.parser import text_string_to_metric_families
 from starlette.responses import Response
 
 from telemetry.asgi import http_method
@@ -138,10 +139,10 @@ def get_metrics_summary() -> dict[str, Any]:
     and `sum` adds them up.
     """
     summary: dict[str, Any] = {}
-    with _started().collecting() as families:
-        for family in families:
-            if family.name.startswith("aoss_"):
-                _summarise(family, summary)
+    text = _started().exposition()[0].decode()
+    for family in text_string_to_metric_families(text):
+        if family.name.startswith("aoss_"):
+            _summarise(family, summary)
     return summary
 
 

@@ -6,6 +6,7 @@ from enum import Enum
 from itertools import product
 
 from opentelemetry import metrics
+from opentelemetry.context import Context
 
 from telemetry import catalogue
 from telemetry.failures import Failures
@@ -27,19 +28,19 @@ def attribute_value(value: object) -> str:
 class Counter:
     """Add to a counter or an up-down counter; a failure is reported, never raised."""
 
-    __slots__ = ("_failures", "_instrument", "_name")
+    __slots__ = ("_failures", "_name", "instrument")
 
     def __init__(
         self, instrument: metrics.Counter | metrics.UpDownCounter, name: str, failures: Failures
     ) -> None:
-        self._instrument = instrument
+        self.instrument = instrument
         self._name = name
         self._failures = failures
 
     def add(self, amount: int, attributes: Attributes) -> None:
         """Add an amount to one series."""
         try:
-            self._instrument.add(amount, attributes)
+            self.instrument.add(amount, attributes)
         except Exception:  # noqa: BLE001 - telemetry never raises into its caller
             self._failures.report(self._name)
 
@@ -47,17 +48,20 @@ class Counter:
 class Histogram:
     """Record into a histogram; a failure is reported, never raised."""
 
-    __slots__ = ("_failures", "_instrument", "_name")
+    __slots__ = ("_failures", "_name", "instrument")
 
     def __init__(self, instrument: metrics.Histogram, name: str, failures: Failures) -> None:
-        self._instrument = instrument
+        self.instrument = instrument
         self._name = name
         self._failures = failures
 
-    def record(self, amount: float, attributes: Attributes) -> None:
-        """Record an amount; a negative or non-finite one as 0, so that counts stay equal to counters."""
+    def record(self, amount: float, attributes: Attributes, context: Context | None = None) -> None:
+        """Record an amount; a negative or non-finite one as 0, so that counts stay equal to counters.
+
+        The Context, the current one where none is given, says whether it is sampled as an exemplar.
+        """
         try:
-            self._instrument.record(amount if 0 <= amount < math.inf else 0.0, attributes)
+            self.instrument.record(amount if 0 <= amount < math.inf else 0.0, attributes, context)
         except Exception:  # noqa: BLE001 - telemetry never raises into its caller
             self._failures.report(self._name)
 

@@ -1,75 +1,90 @@
 """The composition root: provider, views, readers, instruments and endpoint, started and stopped together."""
 
-import asyncio
 import logging
 import os
 import platform
 import threading
 import time
-import uuid
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, contextmanager
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from importlib.metadata import PackageNotFoundError, version
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fastapi import FastAPI
 from opentelemetry import metrics
 from opentelemetry.metrics import MeterProvider, NoOpMeterProvider
-from opentelemetry.sdk.metrics import (
-    AlwaysOffExemplarFilter,
-    AlwaysOnExemplarFilter,
-    TraceBasedExemplarFilter,
-)
+from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, AlwaysOnExemplarFilter, ExemplarFilter
 from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.metrics.view import DropAggregation, ExplicitBucketHistogramAggregation, View
 from opentelemetry.sdk.resources import Resource
-from prometheus_client import CollectorRegistry
-from prometheus_client.core import Metric
-from prometheus_client.exposition import choose_encoder
 from sqlalchemy import Engine
+from starlette.responses import Response
+from starlette.types import ASGIApp
 
-from telemetry import asgi, database, readers, recorder
+from telemetry import asgi, database, exposition, readers, recorder
 from telemetry.catalogue import CATALOGUE, METER_NAME, Instrument
+from telemetry.exemplars import ExecutionExemplarFilter
 from telemetry.genai import GenAIMetrics, ModelCall
 from telemetry.instruments import Instruments
-from telemetry.negotiation import preferred
+from telemetry.interrupted import ExecutionNotes, NoNotes, SegmentNotes, account_for_interrupted
+from telemetry.official import OfficialScrape
 from telemetry.process import observe_process, prefer_stable_http_names
-from telemetry.settings import TelemetrySettings
+from telemetry.sdk import MeterProvider as SharedMemoryProvider
+from telemetry.sdk import PerWorkerView, PullReader
+from telemetry.settings import OFFICIAL_SDK, SHARED_MEMORY, TelemetrySettings
+from telemetry.watching import Watch
 
 E = TypeVar("E")
 
 _logger = logging.getLogger(__name__)
 
-_EXEMPLAR_FILTERS = {
-    "trace_based": TraceBasedExemplarFilter(),
-    "always_on": AlwaysOnExemplarFilter(),
-    "always_off": AlwaysOffExemplarFilter(),
+_EXEMPLAR_FILTERS: dict[str, type[ExemplarFilter]] = {
+    "trace_based": ExecutionExemplarFilter,
+    "always_on": AlwaysOnExemplarFilter,
+    "always_off": AlwaysOffExemplarFilter,
 }
+
+TEXT = "text/plain; version=0.0.4; charset=utf-8"
+
+_empty_scrape: ASGIApp = Response(b"", headers={"content-type": TEXT})
 
 _global_provider = threading.Lock()  # acquired once and never released: the API takes one provider a process
 
 
 class Pipeline:
-    """A running pipeline. Several in one process are independent; the first is also the API's global one."""
+    """A running pipeline. Several in one process are independent; the first is also the API's global one.
+
+    `endpoint` answers scrapes, with nothing where there is nothing to be scraped; whoever mounts it guards it.
+    """
 
     def __init__(
         self,
         settings: TelemetrySettings,
         meter_provider: MeterProvider,
-        registry: CollectorRegistry,
+        *,
+        watch: Watch | None = None,
+        official: OfficialScrape | None = None,
         push_readers: Sequence[PeriodicExportingMetricReader] = (),
     ) -> None:
         self.settings = settings
         self.meter_provider = meter_provider
-        self.registry = registry
+        self._watch = watch or Watch()
+        self._official = official
         self._push_readers = push_readers
         meter = meter_provider.get_meter(METER_NAME, service_version())
         self.instruments = Instruments(meter)
         self._genai = GenAIMetrics(meter, self.instruments.failures) if settings.genai_metrics else None
-        self._collect_lock = threading.Lock()
-        self._renderer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="metrics-render")
+        self._notes: ExecutionNotes = NoNotes()
+        self.endpoint: ASGIApp = official or _empty_scrape
+        if isinstance(meter_provider, SharedMemoryProvider):
+            self._notes = SegmentNotes(meter_provider)
+            account_for_interrupted(meter_provider, self.instruments)
+            if "prometheus" in settings.exporters:
+                self.endpoint = exposition.MetricsEndpoint(
+                    self._watch.source(meter_provider), **self._labelling()
+                )
+        self._server: exposition.MetricsServer | None = None
         self._shutdown_lock = threading.Lock()
         self._is_shut_down = False
 
@@ -82,22 +97,14 @@ class Pipeline:
         for warning in settings.warnings:
             _logger.warning("%s", warning)
         prefer_stable_http_names()
-        registry = CollectorRegistry(auto_describe=False)
         if settings.disabled:
-            return cls(settings, NoOpMeterProvider(), registry)
+            return cls(settings, NoOpMeterProvider())
+        watch = Watch()
         with readers.unset(settings.unusable):
-            push_readers = readers.push_readers(settings)
-            scrape = (
-                [readers.prometheus_reader(settings, registry)] if "prometheus" in settings.exporters else []
-            )
-            provider = SdkMeterProvider(
-                metric_readers=[*scrape, *push_readers],
-                resource=_resource(settings),
-                views=_views(settings),
-                exemplar_filter=_EXEMPLAR_FILTERS[settings.exemplar_filter],
-                shutdown_on_exit=False,
-            )
-        pipeline = cls(settings, provider, registry, push_readers)
+            push_readers = readers.push_readers(settings, watch.exporter)
+            scrape, provider = _provider(settings, push_readers)
+        pipeline = cls(settings, provider, watch=watch, official=scrape, push_readers=push_readers)
+        watch.connect(provider)
         pipeline.instruments.create_zero_series()
         pipeline.instruments.announce_rules(rules)
         observe_process(provider)
@@ -105,35 +112,49 @@ class Pipeline:
             metrics.set_meter_provider(provider)
         return pipeline
 
-    @contextmanager
-    def collecting(self) -> Iterator[Iterator[Metric]]:
-        """Give the metric families as they are now, while no scrape collects.
+    def serve_scrapes(self, bearer_token: str | None) -> None:
+        """Serve /metrics at a port of its own too, where OTEL_EXPORTER_PROMETHEUS_HOST or _PORT asks for one.
 
-        The official collector passes data through a queue: two collections at once would share or double it.
+        One worker has the port; when it dies, another one takes it over.
         """
-        with self._collect_lock:
-            yield iter(self.registry.collect())
+        if self.settings.scrape_port is None or not isinstance(self.meter_provider, SharedMemoryProvider):
+            return
+        self._server = exposition.start_http_server(
+            self._watch.source(self.meter_provider),
+            self.settings.scrape_host,
+            self.settings.scrape_port,
+            bearer_token=bearer_token,
+            **self._labelling(),
+        )
 
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
-        """Return the exposition and its content type, in the format that an Accept header asks for.
+        """Return the exposition and its content type, in the format that an Accept header asks for; blocks.
 
         Empty when the pipeline is disabled or has no Prometheus reader.
         """
-        encode, content_type = choose_encoder(preferred(accept))
-        with self._collect_lock:
-            return encode(self.registry), content_type
+        if self._official is not None:
+            return self._official.text(accept)
+        if self.endpoint is _empty_scrape or not isinstance(self.meter_provider, SharedMemoryProvider):
+            return b"", TEXT
+        return exposition.exposition(self.meter_provider, accept, **self._labelling())
 
-    async def render(self, accept: str = "") -> tuple[bytes, str]:
-        """Return the exposition, made in a thread: it takes milliseconds per thousand series."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._renderer, self.exposition, accept)
+    def _labelling(self) -> dict[str, Any]:
+        return {
+            "scope_labels": self.settings.scope_labels,
+            "created_timestamps": self.settings.created_timestamps,
+        }
 
     def measure_execution(
-        self, events: AsyncIterator[E], agent_type: str, server_tag: str
+        self, events: AsyncIterator[E], agent_type: str, server_tag: str, execution: str = ""
     ) -> AbstractAsyncContextManager[AsyncIterator[E]]:
         """Measure an execution; see `telemetry.recorder.measure_execution`."""
         return recorder.measure_execution(
-            self.instruments, events, agent_type=agent_type, server_tag=server_tag
+            self.instruments,
+            events,
+            agent_type=agent_type,
+            server_tag=server_tag,
+            execution=execution,
+            notes=self._notes,
         )
 
     def record_error(self, error_type: str, agent_type: str) -> None:
@@ -171,10 +192,14 @@ class Pipeline:
             if self._is_shut_down:
                 return
             self._is_shut_down = True
-        self._renderer.shutdown(wait=False)
-        if isinstance(self.meter_provider, SdkMeterProvider):
+        if self._official is not None:
+            self._official.close()
+        if self._server is not None:
+            self._server.stop()
+        shutdown = getattr(self.meter_provider, "shutdown", None)
+        if shutdown is not None:
             try:
-                self.meter_provider.shutdown(timeout_millis=timeout_seconds * 1000)
+                shutdown(timeout_millis=timeout_seconds * 1000)
             except Exception:
                 _logger.exception("the metrics pipeline did not shut down cleanly")
 
@@ -203,12 +228,42 @@ def service_version() -> str:
         return "unknown"
 
 
+def _provider(
+    settings: TelemetrySettings, push_readers: Sequence[PeriodicExportingMetricReader]
+) -> tuple[OfficialScrape | None, MeterProvider]:
+    """Return the provider that OTEL_PYTHON_METER_PROVIDER names.
+
+    And the official exporter where that serves.
+    """
+    common: dict[str, Any] = {
+        "resource": _resource(settings),
+        "views": _views(settings),
+        "exemplar_filter": _EXEMPLAR_FILTERS[settings.exemplar_filter](),
+        "shutdown_on_exit": False,
+    }
+    if settings.provider == SHARED_MEMORY:
+        pull = PullReader(cardinality_limits=readers.cardinality_limits(settings.cardinality_limit))
+        return None, SharedMemoryProvider([pull, *push_readers], directory=settings.directory, **common)
+    scrape = OfficialScrape(settings.cardinality_limit) if "prometheus" in settings.exporters else None
+    pull_readers = [scrape.reader] if scrape is not None else []
+    if settings.provider == OFFICIAL_SDK:
+        return scrape, SdkMeterProvider([*pull_readers, *push_readers], **common)
+    # Somebody else's: what it cannot take is left out, and said.
+    provider = metrics.get_meter_provider()
+    add = getattr(provider, "add_metric_reader", None)
+    if add is None:
+        _logger.warning("the meter provider %s takes no readers: nothing is shown", settings.provider)
+        return None, provider
+    for reader in [*pull_readers, *push_readers]:
+        add(reader)
+    return scrape, provider
+
+
 def _resource(settings: TelemetrySettings) -> Resource:
     # What the operator names wins over what is found here.
     return Resource.create(
         {
             "service.version": service_version(),
-            "service.instance.id": str(uuid.uuid4()),
             "process.pid": os.getpid(),
             "process.runtime.name": platform.python_implementation().lower(),
             "process.runtime.version": platform.python_version(),
@@ -221,6 +276,8 @@ def _resource(settings: TelemetrySettings) -> Resource:
 def _views(settings: TelemetrySettings) -> list[View]:
     return [
         *(_view(declaration, settings.cardinality_limit) for declaration in CATALOGUE),
+        # A process is a worker's own: a sum over workers would hide the one that leaks.
+        PerWorkerView(instrument_name="process.*"),
         # FastAPI measures by itself wherever a global provider is set, beside the instrumentation that we use
         # (mounted applications escape its check), and would put two scopes into one Prometheus family.
         View(meter_name="fastapi", aggregation=DropAggregation()),

@@ -3,18 +3,16 @@
 import logging
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk import metrics
 from opentelemetry.sdk.metrics.export import (
+    CardinalityLimits,
     ConsoleMetricExporter,
     MetricExporter,
-    MetricReader,
     PeriodicExportingMetricReader,
 )
-from prometheus_client import CollectorRegistry
 
 from telemetry.settings import TelemetrySettings
 
@@ -27,6 +25,7 @@ _KINDS = (
     metrics.ObservableCounter,
     metrics.ObservableUpDownCounter,
     metrics.ObservableGauge,
+    metrics._Gauge,  # noqa: SLF001 - exported under this name only
 )
 
 _EXPORTER_LOGGERS = (
@@ -61,17 +60,18 @@ class SparingLog(logging.Filter):
 _sparing_log = SparingLog()
 
 
-def prometheus_reader(settings: TelemetrySettings, registry: CollectorRegistry) -> MetricReader:
-    """Return the reader behind a scrape."""
-    return PrometheusMetricReader(
-        registry=registry,
-        scope_info_enabled=False,
-        cardinality_limits=dict.fromkeys(_KINDS, settings.cardinality_limit),
-    )
+def cardinality_limits(limit: int) -> CardinalityLimits:
+    """Return a limit for all kinds of instruments, as readers take it."""
+    return dict.fromkeys(_KINDS, limit)
 
 
-def push_readers(settings: TelemetrySettings) -> Sequence[PeriodicExportingMetricReader]:
-    """Return the readers that export by themselves; one that cannot be built is logged and left out."""
+def push_readers(
+    settings: TelemetrySettings, counted: Callable[[MetricExporter, str], MetricExporter]
+) -> Sequence[PeriodicExportingMetricReader]:
+    """Return the readers that export by themselves; one that cannot be built is logged and left out.
+
+    `counted` is given each exporter and its name, and returns the one to use.
+    """
     readers = []
     for name in settings.exporters:
         if name == "prometheus":
@@ -84,10 +84,10 @@ def push_readers(settings: TelemetrySettings) -> Sequence[PeriodicExportingMetri
             continue
         readers.append(
             PeriodicExportingMetricReader(
-                exporter,
+                counted(exporter, name),
                 export_interval_millis=settings.export_interval_millis,
                 export_timeout_millis=settings.export_timeout_millis,
-                cardinality_limits=dict.fromkeys(_KINDS, settings.cardinality_limit),
+                cardinality_limits=cardinality_limits(settings.cardinality_limit),
             )
         )
     return readers

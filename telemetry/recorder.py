@@ -6,7 +6,9 @@ from time import perf_counter
 from types import TracebackType
 from typing import Any, Generic, Protocol, TypeVar
 
+from telemetry.exemplars import with_execution
 from telemetry.instruments import Instruments, attribute_value
+from telemetry.interrupted import ExecutionNotes, NoNotes, Note
 from telemetry.labels import ErrorType, ExecutionStatus
 
 E = TypeVar("E")
@@ -44,16 +46,25 @@ class _Complete(Protocol):
 
 
 def measure_execution(
-    instruments: Instruments, events: AsyncIterator[E], *, agent_type: str, server_tag: str
+    instruments: Instruments,
+    events: AsyncIterator[E],
+    *,
+    agent_type: str,
+    server_tag: str,
+    execution: str = "",
+    notes: ExecutionNotes | None = None,
 ) -> AbstractAsyncContextManager[AsyncIterator[E]]:
     """Measure an execution: enter when it starts, and iterate over what entering yields.
 
     The iterator gives the same events, each measured before it is given. Whoever leaves before the `complete`
     event ends the execution: as `Failed`, with a `system_error`, if an exception went through the stream or
-    the block, otherwise as `Interrupted`. Leaving closes the stream. A failure inside telemetry is reported
-    and never reaches the caller; exceptions of the stream pass through unchanged.
+    the block, otherwise as `Interrupted`. Leaving closes the stream. With its id, the durations' exemplars
+    name the execution; with notes, it is accounted for even if the process is killed. A failure inside
+    telemetry is reported and never reaches the caller; exceptions of the stream pass through unchanged.
     """
-    return _MeasuredEvents(_Execution(instruments, agent_type, server_tag), events)
+    return _MeasuredEvents(
+        _Execution(instruments, agent_type, server_tag, execution, notes or NoNotes()), events
+    )
 
 
 def record_error(instruments: Instruments, error_type: str, agent_type: str) -> None:
@@ -107,11 +118,22 @@ class _MeasuredEvents(Generic[E]):
 class _Execution:
     """The measurements of one execution. The order matters to whoever reads while it is written:
 
-    executions before active, completed before duration.
+    the note, executions, active; completed, duration, active, the note.
     """
 
-    def __init__(self, instruments: Instruments, agent_type: str, server_tag: str) -> None:
+    def __init__(
+        self,
+        instruments: Instruments,
+        agent_type: str,
+        server_tag: str,
+        execution: str,
+        notes: ExecutionNotes,
+    ) -> None:
         self._to = instruments
+        self._execution = execution
+        self._notes = notes
+        self._note: Note = NoNotes()
+        self._context = with_execution(execution) if execution else None
         self._agent = {"agent_type": attribute_value(agent_type)}
         self._server = {**self._agent, "server_tag": attribute_value(server_tag)}
         self._steps: dict[str, dict[str, str]] = {}
@@ -121,6 +143,7 @@ class _Execution:
 
     def start(self) -> None:
         self._started = perf_counter()
+        self._note = self._notes.put(self._execution, self._agent["agent_type"], self._server["server_tag"])
         self._to.executions.add(1, self._server)
         self._to.active_executions.add(1, self._agent)
 
@@ -158,7 +181,7 @@ class _Execution:
             attributes = {**self._agent, "status": attribute_value(event.status)}
             self._steps[event.status] = attributes
         self._to.execution_steps.add(1, attributes)
-        self._to.execution_step_duration.record(event.duration, attributes)
+        self._to.execution_step_duration.record(event.duration, attributes, self._context)
         if event.error_type:
             self._error(event.error_type)
 
@@ -182,8 +205,11 @@ class _Execution:
         self._ended = True
         status = attribute_value(status)
         self._to.executions_completed.add(1, {**self._server, "status": status})
-        self._to.execution_duration.record(perf_counter() - self._started, {**self._agent, "status": status})
+        self._to.execution_duration.record(
+            perf_counter() - self._started, {**self._agent, "status": status}, self._context
+        )
         self._to.active_executions.add(-1, self._agent)
+        self._note.clear()
 
 
 _MEASURE: dict[str, Callable[[_Execution, Any], None]] = {

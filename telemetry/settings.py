@@ -12,6 +12,8 @@ from urllib.parse import unquote
 from telemetry.environment import Environment
 
 DEFAULT_SERVICE_NAME = "aoss-backend"
+SHARED_MEMORY = "shared_memory"
+OFFICIAL_SDK = "sdk_meter_provider"
 _EXPORTERS = ("prometheus", "otlp", "console", "none")
 _PROTOCOLS = ("http/protobuf", "grpc")
 _DAY_MILLIS = 86_400_000
@@ -21,6 +23,8 @@ _DAY_MILLIS = 86_400_000
 class TelemetrySettings:
     """What the operator chose. Times are in milliseconds.
 
+    `provider` names the entry point of the MeterProvider. `directory` is where the shared-memory one keeps
+    its files, None for the run's own. `scrape_port` is a port of its own for the scrape, None for none.
     `warnings` says which OTEL_* values were ignored. `unusable` names the OTEL_* variables that are empty or
     were ignored: the official exporters read some by themselves and must take them for unset.
     """
@@ -35,6 +39,12 @@ class TelemetrySettings:
     exemplar_filter: str = "trace_based"
     cardinality_limit: int = 2_000
     genai_metrics: bool = False
+    provider: str = SHARED_MEMORY
+    directory: str | None = None
+    scope_labels: bool = False
+    created_timestamps: bool = False
+    scrape_host: str = "localhost"
+    scrape_port: int | None = None
     warnings: tuple[str, ...] = ()
     unusable: frozenset[str] = frozenset()
 
@@ -71,6 +81,12 @@ class TelemetrySettings:
             ),
             cardinality_limit=aoss.integer("AOSS_CARDINALITY_LIMIT", 2_000, minimum=1, maximum=1_000_000),
             genai_metrics=aoss.flag("AOSS_GENAI_METRICS", default=False),
+            provider=otel.text("OTEL_PYTHON_METER_PROVIDER") or SHARED_MEMORY,
+            directory=aoss.text("AOSS_METRICS_DIR") or None,
+            scope_labels=aoss.flag("AOSS_METRICS_SCOPE_LABELS", default=False),
+            created_timestamps=aoss.flag("AOSS_METRICS_CREATED_TIMESTAMPS", default=False),
+            scrape_host=otel.text("OTEL_EXPORTER_PROMETHEUS_HOST") or "localhost",
+            scrape_port=_scrape_port(otel),
             warnings=tuple(f"{problem}: ignored" for problem in otel.problems),
             unusable=frozenset(otel.refused)
             | {key for key, value in values.items() if key.startswith("OTEL_") and not value.strip()},
@@ -93,6 +109,13 @@ def _exporters(environment: Environment) -> tuple[str, ...]:
         environment.refuse(key, environment.text(key), "names none beside others")
         chosen.remove("none")
     return tuple(chosen) or ("prometheus",)
+
+
+def _scrape_port(environment: Environment) -> int | None:
+    key = "OTEL_EXPORTER_PROMETHEUS_PORT"
+    if not environment.text(key) and not environment.text("OTEL_EXPORTER_PROMETHEUS_HOST"):
+        return None
+    return int(environment.number(key, 9464, minimum=1, maximum=65_535))
 
 
 def _check_headers(environment: Environment, key: str) -> None:

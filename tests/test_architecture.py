@@ -73,9 +73,25 @@ def test_the_work_contains_no_telemetry_call(folder: str) -> None:
 
 
 def test_recording_uses_the_api_only() -> None:
-    """Only the composition of the pipeline and its readers touch the OpenTelemetry SDK."""
+    """Only our SDK, the exposition and the pipeline that is put together from them touch the OpenTelemetry SDK."""
     users = {name.split(":")[0] for name in importing("", ("opentelemetry.sdk", "opentelemetry.exporter"))}
-    assert users <= {"telemetry/pipeline.py", "telemetry/readers.py", "telemetry/settings.py"}
+    users = {user for user in users if not user.startswith(("telemetry/sdk/", "telemetry/exposition/"))}
+    assert users <= {
+        f"telemetry/{name}.py" for name in ("pipeline", "readers", "official", "watching", "exemplars")
+    }
+
+
+def test_the_sdk_could_be_a_package_of_its_own() -> None:
+    """The SDK imports nothing of this project but itself, the exposition nothing but the SDK and itself."""
+    rest = tuple(f"telemetry.{path.stem}" for path in ROOT.glob("telemetry/*.py") if path.stem != "__init__")
+    assert importing("telemetry/sdk/", (*rest, "telemetry.exposition", "app")) == []
+    assert importing("telemetry/exposition/", (*rest, "app")) == []
+
+
+def test_the_core_does_without_web_frameworks() -> None:
+    """Neither the SDK nor the endpoint needs FastAPI, Starlette or prometheus_client."""
+    assert importing("telemetry/sdk/", ("fastapi", "starlette", "prometheus_client", "uvicorn")) == []
+    assert importing("telemetry/exposition/", ("fastapi", "starlette", "prometheus_client")) == []
 
 
 def test_files_have_one_subject() -> None:

@@ -20,7 +20,8 @@ from telemetry.labels import ErrorType, ExecutionStatus
 
 STOP_LIMIT_SECONDS = 5.0
 
-Measure = Callable[[AsyncIterator[Event], str, str], AbstractAsyncContextManager[AsyncIterator[Event]]]
+# Events, persona, server and execution id → the same events, measured on their way.
+Measure = Callable[[AsyncIterator[Event], str, str, str], AbstractAsyncContextManager[AsyncIterator[Event]]]
 """Wrap a stream of events, an agent type and a server tag; yields the same events, measured."""
 
 log = structlog.get_logger(__name__)
@@ -157,7 +158,9 @@ class Supervisor:
             summary: str | None = None
             try:
                 stream = self._engine.run(job, stop)
-                async with self._measure(stream, job.request.agent_type, job.target.tag) as events:
+                async with self._measure(
+                    stream, job.request.agent_type, job.target.tag, job.execution_id
+                ) as events:
                     async for event in events:
                         if isinstance(event, AgentSummary):
                             summary = event.content

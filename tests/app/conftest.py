@@ -5,14 +5,18 @@ from pathlib import Path
 
 import pytest
 
+from telemetry.settings import OFFICIAL_SDK, SHARED_MEMORY
 from tests.support.backend import BackendProcess, running_backend
 from tests.support.postgres import PostgresServer, running_postgres
 
 
-@pytest.fixture(scope="module")
-def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BackendProcess]:
-    """Return a running backend, one for each test file, for tests that leave it as it was."""
-    with running_backend(tmp_path_factory.mktemp("backend") / "data") as running:
+@pytest.fixture(scope="module", params=[SHARED_MEMORY, OFFICIAL_SDK])
+def backend(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[BackendProcess]:
+    """Return a running backend, one for each test file and SDK, for tests that leave it as it was."""
+    environment = {"OTEL_PYTHON_METER_PROVIDER": request.param}
+    with running_backend(tmp_path_factory.mktemp("backend") / "data", environment) as running:
         yield running
 
 

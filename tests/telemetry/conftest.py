@@ -1,16 +1,17 @@
-"""A pipeline for each test, independent of the others."""
+"""A pipeline for each test, independent of the others, on our SDK and on the official one."""
 
 from collections.abc import Iterator
 
 import pytest
 
 from telemetry.pipeline import Pipeline
-from telemetry.settings import TelemetrySettings
+from telemetry.settings import OFFICIAL_SDK, SHARED_MEMORY, TelemetrySettings
 
 
-@pytest.fixture
-def pipeline() -> Iterator[Pipeline]:
+@pytest.fixture(params=[SHARED_MEMORY, OFFICIAL_SDK])
+def pipeline(request: pytest.FixtureRequest) -> Iterator[Pipeline]:
     """Give a pipeline with a scrape and nothing else."""
-    started = Pipeline.start(TelemetrySettings.from_environment({}), rules=("no-mkfs",))
+    settings = TelemetrySettings.from_environment({"OTEL_PYTHON_METER_PROVIDER": request.param})
+    started = Pipeline.start(settings, rules=("no-mkfs",))
     yield started
     started.shutdown()

@@ -292,4 +292,4 @@ def test_the_global_provider_doubles_nothing() -> None:
     result = subprocess.run(
         [sys.executable, "-c", SUB_APPLICATION], capture_output=True, text=True, check=True
     )
-    assert result.stdout.split() == ["3.0", "0"]
+    assert result.stdout.split() == ["3", "0"]

@@ -32,7 +32,7 @@ from telemetry.recorder import measure_execution
 from telemetry.settings import TelemetrySettings
 from tests.telemetry.scraping import Series, nonzero, scrape, total, value
 
-WORK = {"agent_type": "database", "server_tag": "db-1"}
+WORK: dict[str, Any] = {"agent_type": "database", "server_tag": "db-1"}
 
 
 def step(status: StepStatus, error: ErrorType | None = None, duration: float = 0.0) -> StepResult:
