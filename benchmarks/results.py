@@ -20,7 +20,7 @@ class Peer:
     """What we are compared with: its rounds, and the ratio that ours may have at most, None where none is promised.
 
     `ratio` is the median over the rounds of ours divided by the peer's of the same round, since both slow down
-    together when the machine does.
+    together when the machine does. A slow peer may have had part in the first rounds only.
     """
 
     name: str
@@ -90,7 +90,7 @@ def row(
         Peer(
             name,
             measured[name],
-            statistics.median(mine / theirs for mine, theirs in zip(own, measured[name], strict=True)),
+            statistics.median(mine / theirs for mine, theirs in zip(own, measured[name], strict=False)),
             bound,
         )
         for name, bound in promised.items()

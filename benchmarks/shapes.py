@@ -92,11 +92,16 @@ def recorder(provider: Any, series: int) -> Callable[[], None]:
     return change
 
 
-def prometheus_recorder(series: int) -> Callable[[], None]:
-    """Return what changes every series of a counter of prometheus_client once."""
+def prometheus_counter() -> Any:
+    """Return a counter of prometheus_client in a registry of its own."""
     from prometheus_client import CollectorRegistry, Counter  # noqa: PLC0415 - as above
 
-    counter = Counter("requests", "Requests.", ["method", "route"], registry=CollectorRegistry())
+    return Counter("requests", "Requests.", ["method", "route"], registry=CollectorRegistry())
+
+
+def prometheus_recorder(series: int) -> Callable[[], None]:
+    """Return what changes every series of a counter of prometheus_client once."""
+    counter = prometheus_counter()
     children = [counter.labels(**attributes(number)) for number in range(series)]
 
     def change() -> None:
@@ -118,4 +123,4 @@ def prometheus_multiprocess_scrape() -> bytes:
 
 def directory_bytes(directory: str) -> int:
     """Return the space that the files of a directory take."""
-    return sum(path.stat().st_blocks * 512 for path in Path(directory).iterdir() if path.is_file())
+    return sum(path.stat().st_blocks * 512 for path in Path(directory).iterdir())

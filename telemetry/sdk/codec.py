@@ -24,7 +24,7 @@ def encode_attributes(attributes: Mapping[str, AnyValue]) -> bytes:
 def decode_attributes(text: bytes) -> dict[str, AnyValue]:
     """Return the attribute set of a canonical text; raises InvalidSegmentError for anything else."""
     try:
-        return _untagged_pairs(json.loads(text), 0)
+        return _untagged_pairs(json.loads(text.decode("ascii")), 0)
     except (ValueError, TypeError, RecursionError) as problem:
         raise InvalidSegmentError(f"an attribute set cannot be read: {problem}") from problem
 

@@ -178,7 +178,9 @@ def _gauge(value: LastValue) -> bytes:
 
 
 def _histogram(value: HistogramValue) -> bytes:
-    return pack(f"<4d{len(value.buckets)}q", *_sums(value), value.minimum, value.maximum, *_counts(value.buckets))
+    return pack(
+        f"<4d{len(value.buckets)}q", *_sums(value), value.minimum, value.maximum, *_counts(value.buckets)
+    )
 
 
 def _exponential(definition: StreamDefinition, value: ExponentialValue) -> bytes:
@@ -207,7 +209,9 @@ def _sums(value: HistogramValue | ExponentialValue) -> tuple[float, float]:
 
 def _counts(counts: Sequence[int]) -> Sequence[int]:
     # Cells have no checksums: of a damaged segment they may add up to what no cell can hold.
-    return counts if sum(counts) < _INT64 else [min(count, _INT64 - 1) for count in counts]
+    if min(counts) >= -_INT64 and max(counts) < _INT64:
+        return counts
+    return [max(-_INT64, min(count, _INT64 - 1)) for count in counts]
 
 
 def _exemplar(series: int, exemplar: ExemplarValue) -> bytes:

@@ -1,6 +1,7 @@
 """Random programs of the Meter API as plain data: what to create, what to record, when to collect."""
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from hypothesis import strategies as st
@@ -199,29 +200,38 @@ def _views(draw: DrawFn, *, limited: bool) -> ViewSpec:
 @st.composite
 def _readers(draw: DrawFn, *, limited: bool) -> ReaderSpec:
     kinds = st.sampled_from(KINDS)
+    # One for all kinds, or few instruments would meet any but the default.
+    common = draw(st.none() | _aggregations)
+    aggregations = {} if common is None else dict.fromkeys(KINDS, common)
     return ReaderSpec(
         # Exception "cardinality_of_delta": what is limited is compared cumulatively.
         draw(st.frozensets(kinds)) if not limited else frozenset(),
-        draw(st.dictionaries(kinds, _aggregations, max_size=2)),
+        aggregations | draw(st.dictionaries(kinds, _aggregations, max_size=2)),
         draw(st.dictionaries(kinds, st.sampled_from([1, 2, 3]), max_size=3)) if limited else {},
     )
 
 
 @st.composite
 def programs(draw: DrawFn) -> Program:
-    """Draw a program: at most 5 creations, 3 views, 2 readers, 30 steps."""
+    """Draw a program: at most 5 creations, 3 views, 2 readers, 15 rounds of calls."""
     limited = draw(st.booleans())
     readers = tuple(draw(st.lists(_readers(limited=limited), min_size=1, max_size=2)))
     # Exception "cardinality_of_observables": one reader where these are limited.
     kinds = SYNCHRONOUS if limited and len(readers) > 1 else KINDS
     instruments = tuple(draw(st.lists(_instruments(kinds), min_size=1, max_size=5)))
-    records = st.builds(Record, st.integers(0, len(instruments) - 1), numbers, attributes)
-    collects = st.builds(Collect, st.integers(0, len(readers) - 1))
-    steps = draw(st.lists(st.one_of(records, records, records, collects), max_size=30))
+    # Several values in a row, as most of what a series does only shows from its second value on.
+    records = st.builds(
+        lambda instrument, values, attributes: [Record(instrument, value, attributes) for value in values],
+        st.integers(0, len(instruments) - 1),
+        st.lists(numbers, min_size=1, max_size=5),
+        attributes,
+    )
+    collects = st.builds(lambda reader: [Collect(reader)], st.integers(0, len(readers) - 1))
+    rounds: list[list[Record | Collect]] = draw(st.lists(st.one_of(records, records, collects), max_size=15))
     return Program(
         instruments,
         tuple(draw(st.lists(_views(limited=limited), max_size=3))),
         readers,
         draw(st.sampled_from(["always_on", "always_off", "trace_based"])),
-        (*steps, *(Collect(reader) for reader in range(len(readers)))),
+        (*chain.from_iterable(rounds), *(Collect(reader) for reader in range(len(readers)))),
     )

@@ -66,8 +66,7 @@ def stopped_clock() -> Iterator[Clock]:
     patches: list[Any] = [
         patch.object(clock, "time_ns", stopped.time_ns),
         # It would run the callbacks at instants of its own.
-        patch.object(Duty, "start"),
-        patch.object(Duty, "stop"),
+        patch.object(Duty, "run"),
     ]
     for name, module in sorted(sys.modules.items()):
         # The official modules import the function, each for itself.

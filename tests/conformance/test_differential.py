@@ -4,9 +4,10 @@ import itertools
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from pprint import pformat
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, note, settings
 from opentelemetry.sdk.metrics import MeterProvider as OfficialMeterProvider
 
 from telemetry.sdk import MeterProvider
@@ -55,4 +56,5 @@ def check(program: Program, make_ours: ProviderFactory) -> None:
 @given(program=programs())
 def test_points_equal_the_official_sdks(program: Program, directories: Iterator[Path]) -> None:
     """Any program collects the official SDK's points, but for the exceptions that have a reason."""
+    note(pformat(program, width=100))
     check(program, lambda **keywords: MeterProvider(**keywords, directory=next(directories)))

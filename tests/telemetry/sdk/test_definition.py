@@ -79,7 +79,7 @@ def test_any_difference_is_another_stream() -> None:
 
 
 def test_whatever_type_a_caller_gave_reads_back() -> None:
-    """Versions, units and limits of another type than they should be do not make readers refuse the segment."""
+    """Versions, units and limits of a wrong type do not make a segment unreadable."""
     odd: Any = {"unit": 1, "name": 2, "description": None, "limit": True}
     definition = replace(PLAIN, scope=InstrumentationScope(3, 4), **odd)  # type: ignore[arg-type]
     read = StreamDefinition.from_text(definition.to_text())
@@ -134,7 +134,7 @@ SPEC = json.loads(HISTOGRAM.to_text())["aggregation"]
     ],
 )
 def test_what_no_writer_writes_is_refused(text: bytes) -> None:
-    """A text that is not canonical, or asks for what cannot be, is an error of the format, never another one."""
+    """A text that is not canonical, or asks for what cannot be, is an error of the format."""
     with pytest.raises(InvalidSegmentError):
         StreamDefinition.from_text(text)
 
