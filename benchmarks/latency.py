@@ -1,4 +1,4 @@
-"""What a small request waits while 100,000 series are scraped without pause: one uvicorn worker, three processes."""
+"""What a small request waits while 100,000 series are scraped without pause, of one uvicorn worker."""
 
 import http.client
 import tempfile
@@ -82,7 +82,9 @@ def _server(provider: Any, endpoint: Any) -> Mapping[str, Answer]:
     async def small() -> str:
         return "here"
 
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", access_log=False))
+    server = uvicorn.Server(
+        uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", access_log=False)
+    )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:
@@ -136,14 +138,17 @@ def scraper() -> Mapping[str, Answer]:
         # Text is made at the first scrape, and every later one is what is measured.
         assert first.wait(60), "there was no scrape"
 
-        def stop() -> int:
+        def finish() -> int:
             stopped.set()
             thread.join()
             return scrapes[0]
 
-        stops.append(stop)
+        stops.append(finish)
 
-    return {"start": start, "stop": lambda: stops.pop()()}
+    def stop() -> int:
+        return stops.pop()()
+
+    return {"start": start, "stop": stop}
 
 
 def _get(connection: http.client.HTTPConnection, path: str) -> int:

@@ -11,16 +11,24 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 FOLDER = Path(__file__).parent / "results"
-PEERS = ("opentelemetry-sdk", "opentelemetry-exporter-prometheus", "opentelemetry-instrumentation-fastapi",
-         "prometheus-client", "prometheus-fastapi-instrumentator", "fastapi", "starlette", "uvicorn")
+PEERS = (
+    "opentelemetry-sdk",
+    "opentelemetry-exporter-prometheus",
+    "opentelemetry-instrumentation-fastapi",
+    "prometheus-client",
+    "prometheus-fastapi-instrumentator",
+    "fastapi",
+    "starlette",
+    "uvicorn",
+)
 
 
 @dataclass(frozen=True)
 class Peer:
-    """What we are compared with: its rounds, and the ratio that ours may have at most, None where none is promised.
+    """What we are compared with, its rounds, and the ratio that ours may have at most where one was promised.
 
-    `ratio` is the median over the rounds of ours divided by the peer's of the same round, since both slow down
-    together when the machine does. A slow peer may have had part in the first rounds only.
+    `ratio` is the median over the rounds of ours divided by the peer's of the same round, since both slow
+    down together when the machine does. A slow peer may have had part in the first rounds only.
     """
 
     name: str
@@ -41,17 +49,13 @@ class Peer:
 
 @dataclass(frozen=True)
 class Row:
-    """One thing that was measured; `at_most` is what ours may be in the row's unit, `promise` in words.
-
-    A row is missed if one of its promises is, or with `any_promise` if all are.
-    """
+    """One thing that was measured; a figure of `or_at_most` in the row's unit keeps the promise, too."""
 
     what: str
     unit: str
     rounds: Sequence[float]
-    peers: Sequence[Peer] = ()
-    at_most: float | None = None
-    any_promise: bool = False
+    peers: Sequence[Peer]
+    or_at_most: float | None = None
     note: str = ""
 
     @property
@@ -62,15 +66,14 @@ class Row:
     @property
     def promised(self) -> bool:
         """Whether anything was promised."""
-        return self.at_most is not None or any(peer.at_most is not None for peer in self.peers)
+        return any(peer.at_most is not None for peer in self.peers)
 
     @property
     def missed(self) -> bool:
         """Whether ours is worse than promised."""
-        verdicts = [peer.missed for peer in self.peers if peer.at_most is not None]
-        if self.at_most is not None:
-            verdicts.append(self.figure > self.at_most)
-        return bool(verdicts) and (all(verdicts) if self.any_promise else any(verdicts))
+        if self.or_at_most is not None and self.figure <= self.or_at_most:
+            return False
+        return any(peer.missed for peer in self.peers)
 
 
 def row(
@@ -79,24 +82,22 @@ def row(
     measured: Mapping[str, Sequence[float]],
     promised: Mapping[str, float | None],
     *,
-    ours: str = "ours",
-    at_most: float | None = None,
-    any_promise: bool = False,
+    or_at_most: float | None = None,
     note: str = "",
 ) -> Row:
-    """Compare what was measured in the same rounds; `promised` names the peers, in order, and their bounds."""
-    own = measured[ours]
+    """Compare ours with what was measured in the same rounds; `promised` has the peers and their bounds."""
+    ours = measured["ours"]
     peers = [
         Peer(
             name,
             measured[name],
-            statistics.median(mine / theirs for mine, theirs in zip(own, measured[name], strict=False)),
+            statistics.median(mine / theirs for mine, theirs in zip(ours, measured[name], strict=False)),
             bound,
         )
         for name, bound in promised.items()
         if name in measured
     ]
-    return Row(what, unit, own, peers, at_most, any_promise, note)
+    return Row(what, unit, ours, peers, or_at_most, note)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A process of its own for each thing that is measured, so that no subject pays for another's threads or memory.
+"""A process of its own for each thing that is measured: none pays for another's threads or memory.
 
 The other half of `Subject` is this file's `main`: one JSON text a line, in by standard input, out by standard
 output.
@@ -25,9 +25,7 @@ class Subject:
     functions. `environment` is added to the child's before anything is imported there.
     """
 
-    def __init__(
-        self, factory: str, *arguments: Any, environment: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, factory: str, *arguments: Any, environment: Mapping[str, str] | None = None) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", __name__, factory, json.dumps(arguments)],
             stdin=subprocess.PIPE,

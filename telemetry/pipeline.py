@@ -55,7 +55,7 @@ _global_provider = threading.Lock()  # acquired once and never released: the API
 class Pipeline:
     """A running pipeline. Several in one process are independent; the first is also the API's global one.
 
-    `endpoint` answers scrapes, with nothing where there is nothing to be scraped; whoever mounts it guards it.
+    `endpoint` answers scrapes, with nothing where there is nothing to scrape; whoever mounts it guards it.
     """
 
     def __init__(

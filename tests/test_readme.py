@@ -63,8 +63,8 @@ def test_first_steps(backend: str) -> None:
     events = [json.loads(line) for line in run(execute, backend).splitlines()]
     assert events[-1]["final_status"] == "Success"
     counted = run(metrics, backend)
-    assert 'aoss_executions_total{agent_type="general",server_tag="localhost"} 1.0' in counted
-    assert 'aoss_execution_steps_total{agent_type="general",status="Success"} 2.0' in counted
+    assert 'aoss_executions_total{agent_type="general",server_tag="localhost"} 1' in counted
+    assert 'aoss_execution_steps_total{agent_type="general",status="Success"} 2' in counted
     assert json.loads(run(history, backend))["logs"][0]["query"] == "how long has it been up?"
 
 

@@ -6,6 +6,7 @@ Callers hold the stream's lock. A cell of a segment that was closed (after a for
 ValueError before anything is written.
 """
 
+import threading
 from math import inf
 
 from telemetry.sdk.exponential import ExponentialWindow, downscale_counts, unwrap, wrap
@@ -75,21 +76,24 @@ class HistogramSeries:
         self.floats[index + HistogramCell.MINIMUM] = inf
         self.floats[index + HistogramCell.MAXIMUM] = -inf
 
-    def observe(self, value: float, bucket: int, *, extremes: bool) -> None:
-        """Count a value in a bucket."""
+    def observe(self, lock: threading.Lock, value: float, bucket: int, *, extremes: bool) -> None:
+        """Count a value in a bucket, under the stream's lock."""
         floats = self.floats
         sums = self.sums
-        if extremes:
-            if value < self.minimum:
-                floats[sums + 2] = self.minimum = value
-            if value > self.maximum:
-                floats[sums + 3] = self.maximum = value
-        count = self.count + 1
-        total = self.total + value
-        floats[sums + (count & 1)] = total
-        self.ints[self.buckets + bucket] += 1
-        self.count = count
-        self.total = total
+        # No call inside the lock: a signal handler that records there would wait for ever.
+        with lock:
+            if value < self.minimum and extremes:
+                floats[sums + 2] = value
+                self.minimum = value
+            if value > self.maximum and extremes:
+                floats[sums + 3] = value
+                self.maximum = value
+            count = self.count + 1
+            total = self.total + value
+            floats[sums + (count & 1)] = total
+            self.ints[self.buckets + bucket] += 1
+            self.count = count
+            self.total = total
 
 
 class ExponentialSeries:
@@ -153,10 +157,9 @@ class ExponentialSeries:
 
     def _place(self, value: float) -> int:
         window = self._positive if value > 0 else self._negative
-        slot = window.place(abs(value))
-        if slot < 0:
+        # Mostly once: near a bound, the index at the lower scale may differ by one from the halved one.
+        while (slot := window.place(abs(value))) < 0:
             self._rescale(-slot)
-            slot = window.place(abs(value))
         first = ExponentialCell.BUCKETS + (0 if value > 0 else window.max_size)
         return first + slot
 

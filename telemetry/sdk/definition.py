@@ -71,7 +71,8 @@ def kind_of(instrument: Instrument | type[Instrument]) -> InstrumentKind:
 class AggregationSpec:
     """How a stream aggregates.
 
-    `bounds` are of explicit histograms, `max_size` and `max_scale` of exponential.
+    `bounds` are of explicit histograms, `max_size` and `max_scale` of exponential. `advised` says that nobody
+    chose the bounds but the instrument, so that readers with other bounds are not given the stream.
     """
 
     kind: DataKind
@@ -79,6 +80,7 @@ class AggregationSpec:
     record_min_max: bool = True
     max_size: int = 0
     max_scale: int = 0
+    advised: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +195,7 @@ class StreamDefinition:
                 bool(self.aggregation.record_min_max),
                 int(self.aggregation.max_size),
                 int(self.aggregation.max_scale),
+                self.aggregation.advised,
             ],
             "aggregation_from_view": self.aggregation_from_view,
             "limit": int(self.limit),
@@ -215,10 +218,15 @@ class StreamDefinition:
     @classmethod
     def _from_fields(cls, fields: Mapping[str, Any]) -> "StreamDefinition":
         name, version, schema_url, attributes = fields["scope"]
-        kind, bounds, record_min_max, max_size, max_scale = fields["aggregation"]
+        kind, bounds, record_min_max, max_size, max_scale, advised = fields["aggregation"]
         keys = fields["keys"]
         aggregation = AggregationSpec(
-            DataKind(kind), tuple(map(float, bounds)), bool(record_min_max), int(max_size), int(max_scale)
+            DataKind(kind),
+            tuple(map(float, bounds)),
+            bool(record_min_max),
+            int(max_size),
+            int(max_scale),
+            bool(advised),
         )
         _check(aggregation)
         view = fields["view"]

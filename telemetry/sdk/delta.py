@@ -46,6 +46,9 @@ class DeltaBase:
 
     def store(self, now: int) -> None:
         """Keep what was collected at a time in Unix nanoseconds."""
+        if not self._path.parent.exists():
+            # Nothing was recorded yet.
+            return
         content = json.dumps({"version": _VERSION, "collected": now, "values": self._next})
         hidden = self._path.with_name(f".{self._path.name}.{os.getpid()}")
         try:
@@ -69,7 +72,7 @@ class DeltaBase:
         series_key = stream.series_text(ordinal).decode("ascii")
         is_observable = stream.definition.kind.is_observable
         start = stream.merged.starts[ordinal]
-        if not is_observable and self._collected:
+        if not is_observable and stream_key in self._values:
             start = self._collected
         kept = self._values.get(stream_key, {}).get(series_key)
         value: Value | None = _without_extremes(current)

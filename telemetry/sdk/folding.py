@@ -106,7 +106,10 @@ class Corrector:
             elif amount < 0 and definition.kind in _NOT_NEGATIVE:
                 _logger.error("metrics: %s cannot be corrected by %s", definition.name, amount)
             else:
-                self._apply(target, correction, created, now)
+                try:
+                    self._apply(target, correction, created, now)
+                except Exception:
+                    _logger.exception("metrics: %s could not be corrected", definition.name)
 
     def _apply(self, target: Target, correction: Correction, created: int, now: int) -> None:
         definition = target.store.definition

@@ -135,12 +135,18 @@ def call_hooks(hooks: Iterable[FoldHook], path: Path, targets: Targets) -> list[
     for hook in list(hooks):
         dead = DeadWorker(path, targets)
         try:
-            found.extend(list(hook(dead)))
+            found.extend([_checked(each) for each in hook(dead)])
         except Exception:
             _logger.exception("metrics: a fold hook failed for %s, which is folded without it", path.name)
         finally:
             dead.close()
     return found
+
+
+def _checked(correction: object) -> Correction:
+    if not isinstance(correction, Correction):
+        raise TypeError(f"{correction!r} is no Correction")
+    return correction
 
 
 def tell_dead_run(directory: Path, hooks: Sequence[FoldHook], targets: Targets) -> None:

@@ -10,7 +10,6 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from telemetry.sdk.columns import Stream
-from telemetry.sdk.definition import InstrumentKind
 from telemetry.sdk.delta import DeltaBase
 from telemetry.sdk.merged import DataKind, ExponentialValue, HistogramValue, Value
 from telemetry.sdk.views import ReaderConfig
@@ -65,9 +64,7 @@ def _points(
         value: Value = current
         start: int | None = None if is_gauge else merged.starts[ordinal]
         if is_delta and is_gauge:
-            if stream.definition.kind is not InstrumentKind.OBSERVABLE_GAUGE and not base.is_new(
-                stream.set_at[ordinal]
-            ):
+            if not stream.definition.kind.is_observable and not base.is_new(stream.set_at[ordinal]):
                 continue
         elif is_delta:
             added = base.since_last(stream, ordinal, current, now)

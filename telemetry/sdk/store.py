@@ -112,11 +112,13 @@ class Store:
             return
         bucket = bisect_left(definition.aggregation.bounds, amount)
         extremes = definition.aggregation.record_min_max
+        if isinstance(cell, HistogramSeries):
+            cell.observe(self.lock, amount, bucket, extremes=extremes)
+            return
         now = clock.time_ns()
+        # These have no hot path: who writes them holds the registration, a signal handler included.
         with self.lock:
-            if isinstance(cell, HistogramSeries):
-                cell.observe(amount, bucket, extremes=extremes)
-            elif isinstance(cell, GaugeSeries):
+            if isinstance(cell, GaugeSeries):
                 cell.set(amount, now)
             else:
                 cell.observe(amount, extremes=extremes)

@@ -72,8 +72,6 @@ class ReaderConfig:
         if definition.aggregation_from_view:
             return True
         wanted = self.aggregations[kind]
-        if isinstance(wanted, DefaultAggregation):
-            return definition.aggregation.kind is _DEFAULT_KINDS[kind]
         try:
             spec = _spec(wanted, kind, definition.aggregation.bounds)
         except _RefusedError:
@@ -174,7 +172,7 @@ def _spec(
     if chosen is DefaultAggregation:
         data_kind = _DEFAULT_KINDS[kind]
         bounds = _checked(advised) if data_kind is DataKind.HISTOGRAM else ()
-        return AggregationSpec(data_kind, bounds)
+        return AggregationSpec(data_kind, bounds, advised=data_kind is DataKind.HISTOGRAM)
     if chosen is SumAggregation:
         return AggregationSpec(DataKind.SUM)
     if chosen is LastValueAggregation:
@@ -188,6 +186,7 @@ def _spec(
             DataKind.HISTOGRAM,
             _checked(advised if given is None else given),
             record_min_max=aggregation._record_min_max,  # noqa: SLF001
+            advised=given is None,
         )
     if (
         isinstance(aggregation, ExponentialBucketHistogramAggregation)

@@ -27,14 +27,14 @@ class Registration:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._owner = 0
+        # Taken and owned in one step: between two, a signal handler would wait for its own thread for ever.
+        self._lock = threading.RLock()
         self._deferred: deque[Callable[[], object]] = deque()
 
     @property
     def is_mine(self) -> bool:
         """Whether this thread holds the lock."""
-        return self._owner == threading.get_ident()
+        return self._lock._is_owned()  # type: ignore[attr-defined,no-any-return]  # noqa: SLF001 - as Condition does
 
     def defer(self, call: Callable[[], object]) -> None:
         """Make a call when this thread has let the lock go."""
@@ -44,13 +44,13 @@ class Registration:
     def held(self) -> Iterator[None]:
         """Hold the lock for the duration of a block."""
         with self._lock:
-            self._owner = threading.get_ident()
-            try:
-                yield
-            finally:
-                self._owner = 0
+            yield
         while self._deferred:
-            self._deferred.popleft()()
+            try:
+                call = self._deferred.popleft()
+            except IndexError:
+                return  # another thread has made it
+            call()
 
 
 class Worker:

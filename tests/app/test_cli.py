@@ -102,9 +102,8 @@ def test_stops_cleanly_when_idle(data_dir: Path, wish: signal.Signals) -> None:
 
 
 def test_several_workers(data_dir: Path) -> None:
-    """With several workers all of them serve, and a warning says that a scrape shows one of them."""
+    """With several workers all of them serve, and they stop together and cleanly."""
     with running_backend(data_dir, {"AOSS_WORKERS": "2"}) as backend:
-        assert "shows one worker only" in backend.log
         wait_for(lambda: len(list((data_dir / "workers").glob("*.lock"))) == 2)
         assert [backend.execute("true")[-1]["final_status"] for _ in range(4)] == ["Success"] * 4
         assert backend.stop() == 0

@@ -101,6 +101,8 @@ class Program:
 
 # Sums of multiples of 1/64 below 2^40 are exact in any order.
 numbers: SearchStrategy[Number] = st.one_of(
+    # Those on the bounds of buckets twice as often.
+    st.sampled_from([0, 1, 1.0, 5, 10.0, 2.5, 0.5, 100, 1000]),
     st.sampled_from([0, 1, 1.0, 5, 10.0, 2.5, 0.0, -3, -0.25, 1000]),
     st.integers(-(2**30), 2**30),
     st.integers(-(2**40), 2**40).map(lambda numerator: numerator / 64),

@@ -15,7 +15,7 @@ from tests.conformance.compare import normalised
 from tests.conformance.program import Program, programs
 from tests.conformance.run import ProviderFactory, run
 
-EXAMPLES = 300
+EXAMPLES = 500
 
 
 @pytest.fixture(autouse=True)

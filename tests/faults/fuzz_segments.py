@@ -4,12 +4,13 @@ Needs atheris, which is not among the project's dependencies:
 
     pip install --target FOLDER atheris
     export PYTHONPATH=.:FOLDER
-    python -m tests.faults.fuzz_segments WORKING_CORPUS tests/faults/corpus -max_total_time=600
+    python -m tests.faults.fuzz_segments FOLDER_OF_INPUTS -max_total_time=600
 
-Inputs go to the first folder; a failing one is left as `crash-*` in the current directory. To keep a small
-corpus: `-merge=1 NEW_FOLDER WORKING_CORPUS`. `test_bad_segments.py` replays tests/faults/corpus.
+It begins with tests/faults/corpus, which `test_bad_segments.py` replays, and adds to the folder what leads to
+new code; `gzip -9n` makes that part of the corpus. A failing input is left in the current directory.
 """
 
+import gzip
 import logging
 import random
 import sys
@@ -63,7 +64,9 @@ def main() -> None:
         add_healthy(Path(folder))
         if corpora := [Path(argument) for argument in sys.argv[1:] if not argument.startswith("-")]:
             corpora[0].mkdir(parents=True, exist_ok=True)
-            (corpora[0] / "seed.segment").write_bytes(seed)
+            (corpora[0] / "seed").write_bytes(seed)
+            for path in (Path(__file__).parent / "corpus").glob("*.gz"):
+                (corpora[0] / path.stem).write_bytes(gzip.decompress(path.read_bytes()))
         atheris.Setup(
             [sys.argv[0], f"-max_len={_LARGEST}", "-len_control=0", "-rss_limit_mb=1024", *sys.argv[1:]],
             lambda data: fuzz(Path(folder), data),

@@ -1,4 +1,4 @@
-"""A file system in memory that fills up: what is known goes on to count, what is new is counted as dropped."""
+"""A file system in memory that fills up: known series go on, new ones are counted as dropped."""
 
 import subprocess
 from collections.abc import Iterator
@@ -56,7 +56,7 @@ def test_recording_goes_on(full: Path) -> None:
 
 
 def test_the_dead_are_folded_on_a_full_disk(full: Path) -> None:
-    """A worker that is killed when there is no space left is folded there, and nothing that it counted is lost."""
+    """A worker that is killed when there is no space left is folded there, and nothing is lost."""
     with Worker.started(full) as survivor:
         survivor.do("known = meter.create_counter('known'); known.add(1)")
         with Worker.started(full) as worker:

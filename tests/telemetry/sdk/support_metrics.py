@@ -98,13 +98,17 @@ class Worker:
     def do(self, line: str) -> None:
         """Have it run a line, and wait until that is done."""
         self.begin(line)
-        assert line_of(self._process) == "done", f"{line} failed"
+        self.wait()
 
     def begin(self, line: str) -> None:
-        """Have it run a line."""
+        """Have it run a line; `wait` must follow."""
         assert self._process.stdin is not None
         self._process.stdin.write(line + "\n")
         self._process.stdin.flush()
+
+    def wait(self) -> None:
+        """Wait until the line that it began is done."""
+        assert line_of(self._process) == "done", "the worker failed"
 
     def kill(self) -> None:
         """Kill it as the kernel would when memory runs out."""

@@ -1,6 +1,7 @@
 """How observations are kept in cells, one instruction before and after each commit."""
 
 import math
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,7 @@ def test_a_histogram_is_committed_by_its_bucket(cells: tuple[Chunk, int]) -> Non
         # What an observation stores before the store that commits it.
         chunk.floats[index + (number & 1)] = 3.0 * number
         assert in_force() == (number - 1, 3.0 * (number - 1))
-        histogram.observe(3.0, number % 3, extremes=True)
+        histogram.observe(threading.Lock(), 3.0, number % 3, extremes=True)
         assert in_force() == (number, 3.0 * number)
 
 

@@ -240,5 +240,6 @@ def test_difference_to_a_histogram_that_began_anew_is_the_whole() -> None:
     previous = observe([1.0, 1.0, 300.0], 160)
     current = observe([1.0], 160)
     assert current._replace(minimum=None, maximum=None) == difference(current, previous)
+    assert current._replace(minimum=None, maximum=None) == difference(current, observe([1.0, 1.0], 160))
     zeros = observe([0.0, 0.0], 160)
     assert current._replace(minimum=None, maximum=None) == difference(current, zeros)

@@ -1,0 +1,49 @@
+"""Ours beside each peer, in one run and one table: `python -m benchmarks`.
+
+`python -m benchmarks recording deaths` measures those groups only, and keeps nothing.
+"""
+
+import sys
+import time
+from dataclasses import replace
+
+from benchmarks import application, deaths, document, latency, memory, recording, scraping, table
+from benchmarks.results import Machine, Row, Run, load
+
+GROUPS = {
+    "recording": recording.rows,
+    "scraping": scraping.rows,
+    "deaths": deaths.rows,
+    "latency": latency.rows,
+    "memory": memory.rows,
+    "application": application.rows,
+}
+
+
+def main(wanted: list[str]) -> None:
+    """Measure, print the table, and keep the result as data and in docs/benchmarks.md."""
+    if unknown := set(wanted) - set(GROUPS):
+        sys.exit(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(GROUPS)}")
+    run = Run(Machine.describe())
+    started = time.perf_counter()
+    rows: list[Row] = []
+    for name, measure in GROUPS.items():
+        if not wanted or name in wanted:
+            print(f"measuring {name} ...", file=sys.stderr, flush=True)
+            rows += measure()
+    run = replace(
+        run,
+        rows=rows,
+        seconds=time.perf_counter() - started,
+        machine=replace(run.machine, load_after=load()),
+    )
+    print(table.plain(run))
+    print(table.machine(run))
+    if not wanted:
+        path = run.save()
+        document.write(Run.load(path), path)
+        print(f"kept as {path.name}, and shown in {document.PATH.name}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
