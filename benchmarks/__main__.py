@@ -1,4 +1,4 @@
-"""Ours beside each peer, in one run and one table: `python -m benchmarks`.
+"""Ours beside each peer and each promise, in one run and one table: `python -m benchmarks`.
 
 `python -m benchmarks recording deaths` measures those groups only, and keeps nothing.
 """
@@ -7,7 +7,18 @@ import sys
 import time
 from dataclasses import replace
 
-from benchmarks import application, deaths, document, latency, memory, recording, scraping, table
+from benchmarks import (
+    application,
+    backend,
+    deaths,
+    document,
+    latency,
+    memory,
+    recorder,
+    recording,
+    scraping,
+    table,
+)
 from benchmarks.results import Machine, Row, Run, load
 
 GROUPS = {
@@ -17,6 +28,8 @@ GROUPS = {
     "latency": latency.rows,
     "memory": memory.rows,
     "application": application.rows,
+    "recorder": recorder.rows,
+    "backend": backend.rows,
 }
 
 

@@ -1,6 +1,5 @@
-"""First event and 64 concurrent executions, measured: `python -m benchmarks.backend`."""
+"""How soon the backend answers: the first event of an execution, and 64 executions at once."""
 
-import statistics
 import tempfile
 import threading
 import time
@@ -8,30 +7,39 @@ from pathlib import Path
 
 import httpx
 
+from benchmarks.results import PROMISED, Row, row
 from tests.support.backend import BackendProcess, running_backend
 
 FIRST_EVENT_ROUNDS = 50
 EXECUTIONS = 64
 STEPS = 20
+MOST_MILLISECONDS = 50.0
 
 
-def main() -> None:
-    """Measure both on a backend of one worker with its embedded defaults, and print a table."""
+def rows() -> list[Row]:
+    """Measure both on a backend of one worker with its embedded defaults."""
     with tempfile.TemporaryDirectory() as folder, running_backend(Path(folder) / "data") as backend:
         backend.execute("true")
-        first = sorted(_first_event_ms(backend) for _ in range(FIRST_EVENT_ROUNDS))
+        first = [_first_event_ms(backend) for _ in range(FIRST_EVENT_ROUNDS)]
         seconds = _concurrent_seconds(backend)
         counted = backend.total("aoss_execution_steps_total", agent_type="network", status="Success")
         assert counted == EXECUTIONS * STEPS
-    print(f"| {'measured':<58} | {'median':>9} | {'p95':>9} |")
-    print(f"|{'-' * 60}|{'-' * 10}:|{'-' * 10}:|")
-    p95 = first[int(len(first) * 0.95)]
-    print(
-        f"| {'request to first event, idle worker, local runner':<58} "
-        f"| {statistics.median(first):>6.1f} ms | {p95:>6.1f} ms |"
-    )
-    text = f"{EXECUTIONS} concurrent executions of {STEPS} steps, counted exactly"
-    print(f"| {text:<58} | {seconds:>7.1f} s | {'':>9} |")
+    p95 = sorted(first)[int(len(first) * 0.95)]
+    return [
+        row(
+            "request to first event, an idle worker, local runner",
+            "ms",
+            {"ours": first, PROMISED: [MOST_MILLISECONDS] * FIRST_EVENT_ROUNDS},
+            {PROMISED: 1},
+            note=f"p95 {p95:.0f} ms",
+        ),
+        row(
+            f"{EXECUTIONS} concurrent executions of {STEPS} steps, counted exactly",
+            "s",
+            {"ours": [seconds]},
+            {},
+        ),
+    ]
 
 
 def _first_event_ms(backend: BackendProcess) -> float:
@@ -55,7 +63,3 @@ def _concurrent_seconds(backend: BackendProcess) -> float:
     for thread in threads:
         thread.join()
     return time.perf_counter() - started
-
-
-if __name__ == "__main__":
-    main()

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+PROMISED = "what was promised"
 FOLDER = Path(__file__).parent / "results"
 PEERS = (
     "opentelemetry-sdk",

@@ -53,6 +53,8 @@ def machine(run: Run) -> str:
 
 def _cells(row: Row) -> list[Sequence[str]]:
     """Return a line for each peer; what is the row's stands on the first."""
+    if not row.peers:
+        return [(row.what, _number(row.figure, row.unit), "", "", "", "", "")]
     lines: list[Sequence[str]] = []
     for peer in row.peers:
         own = ("", "") if lines else (row.what, _number(row.figure, row.unit))

@@ -1,49 +1,36 @@
 """The composition root: provider, views, readers, instruments and endpoint, started and stopped together."""
 
+import ipaddress
 import logging
-import os
-import platform
 import threading
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypeVar
 
 from fastapi import FastAPI
 from opentelemetry import metrics
 from opentelemetry.metrics import MeterProvider, NoOpMeterProvider
-from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, AlwaysOnExemplarFilter, ExemplarFilter
-from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
-from opentelemetry.sdk.metrics.view import DropAggregation, ExplicitBucketHistogramAggregation, View
-from opentelemetry.sdk.resources import Resource
 from sqlalchemy import Engine
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from telemetry import asgi, database, exposition, readers, recorder
-from telemetry.catalogue import CATALOGUE, METER_NAME, Instrument
-from telemetry.exemplars import ExecutionExemplarFilter
+from telemetry.catalogue import METER_NAME
 from telemetry.genai import GenAIMetrics, ModelCall
 from telemetry.instruments import Instruments
 from telemetry.interrupted import ExecutionNotes, NoNotes, SegmentNotes, account_for_interrupted
 from telemetry.official import OfficialScrape
 from telemetry.process import observe_process, prefer_stable_http_names
+from telemetry.providers import build_provider, service_version
 from telemetry.sdk import MeterProvider as SharedMemoryProvider
-from telemetry.sdk import PerWorkerView, PullReader
-from telemetry.settings import OFFICIAL_SDK, SHARED_MEMORY, TelemetrySettings
+from telemetry.settings import TelemetrySettings
 from telemetry.watching import Watch
 
 E = TypeVar("E")
 
 _logger = logging.getLogger(__name__)
-
-_EXEMPLAR_FILTERS: dict[str, type[ExemplarFilter]] = {
-    "trace_based": ExecutionExemplarFilter,
-    "always_on": AlwaysOnExemplarFilter,
-    "always_off": AlwaysOffExemplarFilter,
-}
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -102,7 +89,7 @@ class Pipeline:
         watch = Watch()
         with readers.unset(settings.unusable):
             push_readers = readers.push_readers(settings, watch.exporter)
-            scrape, provider = _provider(settings, push_readers)
+            scrape, provider = build_provider(settings, push_readers)
         pipeline = cls(settings, provider, watch=watch, official=scrape, push_readers=push_readers)
         watch.connect(provider)
         pipeline.instruments.create_zero_series()
@@ -115,9 +102,16 @@ class Pipeline:
     def serve_scrapes(self, bearer_token: str | None) -> None:
         """Serve /metrics at a port of its own too, where OTEL_EXPORTER_PROMETHEUS_HOST or _PORT asks for one.
 
-        One worker has the port; when it dies, another one takes it over.
+        One worker has the port; when it dies, another one takes it over. Without a token only loopback is
+        served.
         """
         if self.settings.scrape_port is None or not isinstance(self.meter_provider, SharedMemoryProvider):
+            return
+        if not bearer_token and not _is_loopback(self.settings.scrape_host):
+            _logger.error(
+                "metrics are not served on %s without a token: set AOSS_METRICS_TOKEN, or use localhost",
+                self.settings.scrape_host,
+            )
             return
         self._server = exposition.start_http_server(
             self._watch.source(self.meter_provider),
@@ -220,81 +214,8 @@ class _Flush(threading.Thread):
             _logger.exception("metrics could not be flushed")
 
 
-def service_version() -> str:
-    """Return the version of the installed distribution."""
+def _is_loopback(host: str) -> bool:
     try:
-        return version("aoss-telemetry")
-    except PackageNotFoundError:
-        return "unknown"
-
-
-def _provider(
-    settings: TelemetrySettings, push_readers: Sequence[PeriodicExportingMetricReader]
-) -> tuple[OfficialScrape | None, MeterProvider]:
-    """Return the provider that OTEL_PYTHON_METER_PROVIDER names.
-
-    And the official exporter where that serves.
-    """
-    common: dict[str, Any] = {
-        "resource": _resource(settings),
-        "views": _views(settings),
-        "exemplar_filter": _EXEMPLAR_FILTERS[settings.exemplar_filter](),
-        "shutdown_on_exit": False,
-    }
-    if settings.provider == SHARED_MEMORY:
-        pull = PullReader(cardinality_limits=readers.cardinality_limits(settings.cardinality_limit))
-        return None, SharedMemoryProvider([pull, *push_readers], directory=settings.directory, **common)
-    scrape = OfficialScrape(settings.cardinality_limit) if "prometheus" in settings.exporters else None
-    pull_readers = [scrape.reader] if scrape is not None else []
-    if settings.provider == OFFICIAL_SDK:
-        return scrape, SdkMeterProvider([*pull_readers, *push_readers], **common)
-    # Somebody else's: what it cannot take is left out, and said.
-    provider = metrics.get_meter_provider()
-    add = getattr(provider, "add_metric_reader", None)
-    if add is None:
-        _logger.warning("the meter provider %s takes no readers: nothing is shown", settings.provider)
-        return None, provider
-    for reader in [*pull_readers, *push_readers]:
-        add(reader)
-    return scrape, provider
-
-
-def _resource(settings: TelemetrySettings) -> Resource:
-    # What the operator names wins over what is found here.
-    return Resource.create(
-        {
-            "service.version": service_version(),
-            "process.pid": os.getpid(),
-            "process.runtime.name": platform.python_implementation().lower(),
-            "process.runtime.version": platform.python_version(),
-            **(settings.resource_attributes or {}),
-            "service.name": settings.service_name,
-        }
-    )
-
-
-def _views(settings: TelemetrySettings) -> list[View]:
-    return [
-        *(_view(declaration, settings.cardinality_limit) for declaration in CATALOGUE),
-        # A process is a worker's own: a sum over workers would hide the one that leaks.
-        PerWorkerView(instrument_name="process.*"),
-        # FastAPI measures by itself wherever a global provider is set, beside the instrumentation that we use
-        # (mounted applications escape its check), and would put two scopes into one Prometheus family.
-        View(meter_name="fastapi", aggregation=DropAggregation()),
-        # The instrumentation keeps the last Content-Length seen for all later responses: wrong for streams.
-        View(
-            meter_name="opentelemetry.instrumentation.fastapi",
-            instrument_name="http.server.response.body.size",
-            aggregation=DropAggregation(),
-        ),
-    ]
-
-
-def _view(declaration: Instrument, limit: int) -> View:
-    return View(
-        meter_name=METER_NAME,
-        instrument_name=declaration.name,
-        attribute_keys={attribute.key for attribute in declaration.attributes},
-        aggregation=ExplicitBucketHistogramAggregation(declaration.buckets) if declaration.buckets else None,
-        aggregation_cardinality_limit=max(limit, declaration.cardinality_limit),
-    )
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -77,7 +77,7 @@ def test_recording_uses_the_api_only() -> None:
     users = {name.split(":")[0] for name in importing("", ("opentelemetry.sdk", "opentelemetry.exporter"))}
     users = {user for user in users if not user.startswith(("telemetry/sdk/", "telemetry/exposition/"))}
     assert users <= {
-        f"telemetry/{name}.py" for name in ("pipeline", "readers", "official", "watching", "exemplars")
+        f"telemetry/{name}.py" for name in ("pipeline", "providers", "readers", "official", "watching", "exemplars")
     }
 
 

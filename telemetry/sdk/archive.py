@@ -4,6 +4,7 @@ The next archive is written into the reserve and renamed into place: that one st
 segments that it contains, which readers ignore from then on, and which are unlinked after.
 """
 
+import errno
 import logging
 import os
 import time
@@ -11,11 +12,12 @@ import uuid
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from telemetry.sdk import clock
 from telemetry.sdk.admission import Admissions
-from telemetry.sdk.folding import Corrector, archived
-from telemetry.sdk.hooks import Correction, FixedSources, FoldHook, Targets, call_hooks, finish
+from telemetry.sdk.folding import Corrector, read_streams
+from telemetry.sdk.hooks import Correction, FoldHook, Targets, call_hooks
 from telemetry.sdk.image import ArchiveImage
 from telemetry.sdk.layout import (
     ARCHIVE,
@@ -27,19 +29,39 @@ from telemetry.sdk.layout import (
     OtherVersionError,
 )
 from telemetry.sdk.locks import FileLock, held_elsewhere
-from telemetry.sdk.merge import Merger
 from telemetry.sdk.reserve import RESERVE, grow_reserve, size_of
 from telemetry.sdk.snapshot import SegmentReader
-from telemetry.sdk.sources import FOLD_LOCK, Source
+from telemetry.sdk.sources import FOLD_LOCK
 from telemetry.sdk.worker import is_alive
 
 _logger = logging.getLogger(__name__)
 
 BROKEN = ".broken"
-_MOST_BROKEN = 4
+_MOST_BROKEN = 8
+_MOST_AT_ONCE = 64
+_NO_FILE = (errno.ELOOP, errno.ENXIO)
 _TEMPORARY = ("*.new", ".delta-*", ".instance-*", ".run-*")
 _STALE_SECONDS = 60.0
 """Whoever writes a temporary file renames it within moments: one as old as this was left by a crash."""
+
+
+class _Dead(NamedTuple):
+    path: Path
+    header: Header
+
+
+class _Archive(NamedTuple):
+    paths: Sequence[Path]  # none or one
+    generation: int
+    folded: FoldedRecord
+
+    @property
+    def listed(self) -> set[str]:
+        """The ids that it contains, as segments are named."""
+        return {each.hex() for each in self.folded.ids}
+
+
+_NO_ARCHIVE = _Archive((), 0, FoldedRecord(0, frozenset()))
 
 
 class Folder:
@@ -107,120 +129,97 @@ class Folder:
             return not held_elsewhere(path)
 
     def _fold(self) -> int:
-        archive = self._open_archive()
-        try:
-            listed = frozenset() if archive is None else archive.reader.folded.ids
-            dead = self._dead()
-            # An earlier fold was stopped after its commit.
-            left = [path for path in dead if path.stem in {each.hex() for each in listed}]
-            for path in left:
-                path.unlink()
-            sources = self._open_segments([path for path in dead if path not in left])
-            try:
-                folded = self._fold_what_fits(archive, sources)
-            finally:
-                for source in sources:
-                    source.reader.close()
-        finally:
-            if archive is not None:
-                archive.reader.close()
+        archive = self._read_archive()
+        dead = self._dead()
+        # An earlier fold was stopped after its commit.
+        left = [path for path in dead if path.stem in archive.listed]
+        for path in left:
+            path.unlink()
+        segments = self._read_headers([path for path in dead if path not in left][:_MOST_AT_ONCE])
+        folded = self._fold_what_fits(archive, segments)
         self._tidy()
         return folded
 
-    def _open_archive(self) -> Source | None:
+    def _read_archive(self) -> "_Archive":
         path = self._directory / ARCHIVE
         try:
             reader = SegmentReader(path)
+            try:
+                reader.refresh()
+            finally:
+                reader.close()
         except FileNotFoundError:
-            return None
+            return _NO_ARCHIVE
         except OtherVersionError as problem:
             raise OSError(f"{path} belongs to another version: {problem}") from problem
         except InvalidSegmentError as problem:
             self._set_aside(path, str(problem))
-            return None
-        try:
-            reader.refresh()
-        except InvalidSegmentError as problem:
-            reader.close()
-            self._set_aside(path, str(problem))
-            return None
-        except BaseException:
-            reader.close()
-            raise
-        return Source(reader)
+            return _NO_ARCHIVE
+        return _Archive([path], reader.header.generation, reader.folded)
 
-    def _open_segments(self, paths: Sequence[Path]) -> list[Source]:
+    def _read_headers(self, paths: Sequence[Path]) -> "list[_Dead]":
         found = []
         for path in paths:
             try:
                 reader = SegmentReader(path)
+                reader.close()
             except InvalidSegmentError as problem:
                 self._set_aside(path, str(problem))
-                continue
-            if reader.header.kind is not FileKind.SEGMENT or reader.header.id.hex() != path.stem:
-                reader.close()
-                self._set_aside(path, "it is not the file that its name says")
-                continue
-            found.append(Source(reader))
+            except OSError as problem:
+                if problem.errno not in _NO_FILE:
+                    raise
+                self._set_aside(path, str(problem))
+            else:
+                header = reader.header
+                if header.kind is FileKind.SEGMENT and header.id.hex() == path.stem:
+                    found.append(_Dead(path, header))
+                else:
+                    self._set_aside(path, "it is not the file that its name says")
         return found
 
-    def _fold_what_fits(self, archive: Source | None, sources: Sequence[Source]) -> int:
+    def _fold_what_fits(self, archive: "_Archive", dead: "Sequence[_Dead]") -> int:
         """Fold all at once, or on a full disk only the first: its space is there for the others then."""
-        if not sources:
+        if not dead:
             return 0
         try:
-            return self._fold_sources(archive, sources)
+            return self._fold_segments(archive, dead)
         except OSError:
-            if len(sources) == 1:
+            if len(dead) == 1:
                 raise
-        return self._fold_what_fits(archive, sources[:1])
+        return self._fold_segments(archive, dead[:1])
 
-    def _fold_sources(self, archive: Source | None, dead: Sequence[Source]) -> int:
-        for source in dead:
-            if source.id not in self._corrections:
-                self._corrections[source.id] = self._ask_hooks(source)
-        given = [*dead] if archive is None else [archive, *dead]
-        merger = Merger(self._directory)
-        merger.sources = fixed = FixedSources(self._directory, [_again(source) for source in given])
-        try:
-            streams = finish(archived(finish(merger.merge())))
-            broken = {source.reader.path: reason for source, reason in fixed.broken.items()}
-        finally:
-            fixed.close()
+    def _fold_segments(self, archive: "_Archive", dead: "Sequence[_Dead]") -> int:
+        for each in dead:
+            if each.header.id not in self._corrections:
+                self._corrections[each.header.id] = self._ask_hooks(each.path)
+        streams, broken = read_streams(self._directory, [*archive.paths, *(each.path for each in dead)])
         if broken:
             for path, reason in broken.items():
                 self._set_aside(path, reason)
-            dead = [source for source in dead if source.reader.path not in broken]
-            if archive is not None and archive.reader.path in broken:
-                archive = None
-            return self._fold_sources(archive, dead) if dead else 0
+            return self._fold_what_fits(
+                self._read_archive(), [each for each in dead if each.path not in broken]
+            )
         now = clock.time_ns()
         corrector = Corrector(streams, self._targets, Admissions(self._directory))
-        for source in dead:
-            for correction in self._corrections[source.id]:
-                corrector.apply(correction, source.reader.header.created, now)
+        for each in dead:
+            for correction in self._corrections[each.header.id]:
+                corrector.apply(correction, each.header.created, now)
         image = ArchiveImage()
         for stream in streams.values():
             image.add(stream)
-            time.sleep(0)
-        generation = 1 if archive is None else archive.reader.header.generation + 1
-        count = len(dead) + (0 if archive is None else archive.reader.folded.count)
-        self._commit(
-            image.pack(
-                Header(FileKind.ARCHIVE, uuid.uuid4().bytes, created=now, generation=generation),
-                FoldedRecord(count, frozenset(source.id for source in dead)),
-            )
-        )
-        for source in dead:
-            source.reader.path.unlink()
-            del self._corrections[source.id]
+        header = Header(FileKind.ARCHIVE, uuid.uuid4().bytes, created=now, generation=archive.generation + 1)
+        ids = frozenset(each.header.id for each in dead)
+        self._commit(image.pack(header, FoldedRecord(archive.folded.count + len(dead), ids)))
+        for each in dead:
+            each.path.unlink()
+            del self._corrections[each.header.id]
         return len(dead)
 
-    def _ask_hooks(self, source: Source) -> list[Correction]:
+    def _ask_hooks(self, path: Path) -> list[Correction]:
         try:
-            return call_hooks(self._hooks, source.reader.path, self._targets)
+            return call_hooks(self._hooks, path, self._targets)
         except InvalidSegmentError:
-            return []  # the merge finds that out too
+            return []  # reading it for the archive finds that out too
 
     def _commit(self, pieces: Sequence[bytes]) -> None:
         """Write the archive over the reserve, every byte of it, and rename it into place."""
@@ -255,11 +254,7 @@ class Folder:
                 for path in self._directory.glob(pattern):
                     if now - path.stat().st_mtime > _STALE_SECONDS and not held_elsewhere(path):
                         path.unlink()
-            broken = sorted(self._directory.glob(f"*{BROKEN}"), key=lambda path: path.stat().st_mtime)
+            broken = sorted(self._directory.glob(f"*{BROKEN}"), key=lambda path: path.lstat().st_mtime)
             for path in broken[:-_MOST_BROKEN]:
-                path.unlink()
-
-
-def _again(source: Source) -> Source:
-    """Return a source of the same file with nothing read yet, for a merge of its own."""
-    return Source(SegmentReader(source.reader.path))
+                with suppress(OSError):  # a directory, say
+                    path.unlink()

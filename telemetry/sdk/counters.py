@@ -10,7 +10,7 @@ from opentelemetry.util.types import Attributes
 
 from telemetry.sdk.cells import NumberCell
 from telemetry.sdk.exemplars import current_context
-from telemetry.sdk.store import Store, lookup_key
+from telemetry.sdk.store import Store
 from telemetry.sdk.synchronous import Synchronous
 
 _INFINITY = math.inf
@@ -36,9 +36,11 @@ class Additive(Synchronous):
         """Add a finite amount, to a counter a non-negative one; never raises."""
         try:
             if attributes:
-                cell: Any = self._cells.get((*attributes, *attributes.values()))
+                values = attributes.values()
+                key = (*attributes, *values)
+                cell: Any = self._cells.get(key)
                 if cell is None:
-                    cell = self._cells[lookup_key(attributes)]
+                    cell = self._cells[key, tuple(map(type, values))]  # `lookup_key`, without a call
             else:
                 cell = self._cells[()]
             # No call inside the lock: a signal handler that records there would wait for ever.
@@ -67,36 +69,42 @@ class Additive(Synchronous):
         least = self._least
         lock: Any = None
         ints: Any = None
-        index = 0
+        floats: Any = None
+        int_index = float_index = 0
         store: Any = None
         cell: Any = None
         samples = self._samples
         needs_context = self._needs_context
 
         def point() -> None:
-            nonlocal lock, ints, index, store, cell
+            nonlocal lock, ints, floats, int_index, float_index, store, cell
             store, cell = self._resolve(attributes)
             if isinstance(cell, NumberCell):
-                lock, ints, index = store.lock, cell.ints, cell.int_index
+                lock = store.lock
+                ints, int_index = cell.ints, cell.int_index
+                floats, float_index = cell.floats, cell.float_index
 
         def add(amount: int | float, context: Context | None = None) -> None:  # noqa: PYI041 - as above
             nonlocal samples, needs_context
-            if amount.__class__ is int and amount >= least:
-                try:
+            try:
+                if amount.__class__ is int and amount >= least:
                     with lock:
-                        ints[index] += amount
-                except Exception:  # noqa: BLE001 - not there yet, full, or of a segment that was closed
-                    self._record(amount, attributes, context)
-                    samples, needs_context = self._samples, self._needs_context
-                    point()
-                    return
-                if samples:
-                    if context is None:
-                        context = current_context()
-                    if context or not needs_context:
-                        self._sample(store, cell, amount, attributes, context)
-            else:
+                        ints[int_index] += amount
+                elif amount.__class__ is float and least <= amount < _INFINITY:
+                    with lock:
+                        floats[float_index] += amount
+                else:
+                    raise ValueError
+            except Exception:  # noqa: BLE001 - not there yet, full, wrong, or of a segment that was closed
                 self._record(amount, attributes, context)
+                samples, needs_context = self._samples, self._needs_context
+                point()
+                return
+            if samples:
+                if context is None:
+                    context = current_context()
+                if context or not needs_context:
+                    self._sample(store, cell, amount, attributes, context)
 
         point()
         return BoundCounter(add)

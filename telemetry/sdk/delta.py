@@ -9,6 +9,7 @@ from typing import Any
 
 from telemetry.sdk.columns import Stream
 from telemetry.sdk.exponential import difference
+from telemetry.sdk.locks import FileLock
 from telemetry.sdk.merged import ExponentialValue, HistogramValue, Value
 
 _logger = logging.getLogger(__name__)
@@ -20,11 +21,14 @@ class DeltaBase:
     """The cumulative values at a reader's last collection.
 
     `load` before a collection, `store` before its points are handed over: a leader that dies in between loses
-    one interval, and none is counted twice.
+    one interval, and none is counted twice. The caller holds `lock`, an empty file's, in between: where every
+    worker has a reader that collects when it is asked, they share what there is.
     """
 
     def __init__(self, directory: Path, reader: int) -> None:
+        self.lock = FileLock(directory / f"delta-{reader}.lock")
         self._path = directory / f"delta-{reader}"
+        self._is_lost = False
         self._collected = 0
         self._values: dict[str, dict[str, list[Any]]] = {}
         self._next: dict[str, dict[str, list[Any]]] = {}
@@ -37,18 +41,15 @@ class DeltaBase:
                 raise ValueError("it is of another version")
             self._collected, self._values = content["collected"], content["values"]
         except FileNotFoundError:
-            self._collected, self._values = 0, {}
-        except (OSError, ValueError, TypeError, KeyError) as problem:
+            return  # the first collection: everything is new
+        except (ValueError, TypeError, KeyError) as problem:
             _logger.warning("metrics: %s cannot be read, one interval is lost: %s", self._path, problem)
-            self._values = {}
+            self._is_lost = True
         # What an observable reported before it paused goes on to count.
         self._next = {stream: dict(series) for stream, series in self._values.items()}
 
     def store(self, now: int) -> None:
         """Keep what was collected at a time in Unix nanoseconds."""
-        if not self._path.parent.exists():
-            # Nothing was recorded yet.
-            return
         content = json.dumps({"version": _VERSION, "collected": now, "values": self._next})
         hidden = self._path.with_name(f".{self._path.name}.{os.getpid()}")
         try:
@@ -75,7 +76,7 @@ class DeltaBase:
         if not is_observable and stream_key in self._values:
             start = self._collected
         kept = self._values.get(stream_key, {}).get(series_key)
-        value: Value | None = _without_extremes(current)
+        value: Value | None = None if self._is_lost else _without_extremes(current)
         if kept is not None:
             if is_observable:
                 start = kept[0]

@@ -117,8 +117,12 @@ class ExemplarPool:
         trace_id: int,
         span_id: int,
         filtered: Mapping[str, AnyValue],
+        measured: int | None = None,
     ) -> None:
-        """Write an exemplar, in place of an earlier one of the same series and bucket."""
+        """Write an exemplar, in place of an earlier one of the same series and bucket.
+
+        `measured` is when, in Unix nanoseconds, if not now.
+        """
         registration = self._worker.registration
         if registration.is_mine:
             return
@@ -128,7 +132,7 @@ class ExemplarPool:
             series,
             bucket,
             value,
-            clock.time_ns(),
+            clock.time_ns() if measured is None else measured,
             trace_id.to_bytes(16, "big"),
             span_id.to_bytes(8, "big"),
             len(text),

@@ -4,6 +4,7 @@ import logging
 import math
 from bisect import bisect_left
 from collections.abc import Generator, Iterable
+from pathlib import Path
 from typing import Any
 
 from telemetry.sdk.admission import Admissions, digest
@@ -12,10 +13,13 @@ from telemetry.sdk.columns import Stream
 from telemetry.sdk.definition import InstrumentKind, StreamDefinition
 from telemetry.sdk.exponential import bucket_index
 from telemetry.sdk.exponential import merge as merge_exponential
-from telemetry.sdk.hooks import Correction, Target, Targets
+from telemetry.sdk.hooks import Correction, FixedSources, Target, Targets, finish
 from telemetry.sdk.image import ArchivedSeries, ArchivedStream, LastValue, SeriesValue, SumValue
+from telemetry.sdk.merge import Merger
 from telemetry.sdk.merged import DataKind, ExponentialValue, HistogramValue
 from telemetry.sdk.records import merged_gauge
+from telemetry.sdk.snapshot import SegmentReader
+from telemetry.sdk.sources import Source
 from telemetry.sdk.store import OVERFLOW
 
 _logger = logging.getLogger(__name__)
@@ -24,7 +28,23 @@ _SLICE = 512
 _NOT_NEGATIVE = (InstrumentKind.COUNTER, InstrumentKind.HISTOGRAM)
 
 
-def archived(streams: Iterable[Stream]) -> Generator[None, None, dict[bytes, ArchivedStream]]:
+def read_streams(
+    directory: Path, paths: Iterable[Path]
+) -> tuple[dict[bytes, ArchivedStream], dict[Path, str]]:
+    """Return the merged streams of an archive and dead segments, and which files are broken, and why."""
+    sources = FixedSources(directory)
+    try:
+        for path in paths:
+            sources.add(Source(SegmentReader(path)))
+        merger = Merger(directory)
+        merger.sources = sources
+        streams = finish(_archived(finish(merger.merge())))
+    finally:
+        sources.close()
+    return streams, {source.reader.path: reason for source, reason in sources.broken.items()}
+
+
+def _archived(streams: Iterable[Stream]) -> Generator[None, None, dict[bytes, ArchivedStream]]:
     """Return what outlives its worker of merged streams of the dead, yielding between pieces of work."""
     found: dict[bytes, ArchivedStream] = {}
     for stream in streams:

@@ -13,7 +13,7 @@ from opentelemetry.util.types import Attributes
 from telemetry.sdk.cells import HistogramSeries
 from telemetry.sdk.exemplars import current_context
 from telemetry.sdk.merged import DataKind
-from telemetry.sdk.store import Store, lookup_key
+from telemetry.sdk.store import Store
 from telemetry.sdk.synchronous import Synchronous
 
 _INFINITY = math.inf
@@ -54,9 +54,11 @@ class Histogram(Synchronous, sdk.Histogram):
         """Record a non-negative, finite amount; never raises."""
         try:
             if attributes:
-                cell: Any = self._cells.get((*attributes, *attributes.values()))
+                values = attributes.values()
+                key = (*attributes, *values)
+                cell: Any = self._cells.get(key)
                 if cell is None:
-                    cell = self._cells[lookup_key(attributes)]
+                    cell = self._cells[key, tuple(map(type, values))]  # `lookup_key`, without a call
             else:
                 cell = self._cells[()]
             store = self._store

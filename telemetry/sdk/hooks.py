@@ -20,6 +20,7 @@ from telemetry.sdk.store import Store
 _logger = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
+_WORK_SECONDS = 0.002
 _PAUSE_SECONDS = 0.0005
 
 
@@ -85,7 +86,8 @@ class DeadWorker:
             # Also what no longer counts once it is dead is told: as the worker itself last saw it.
             source.is_alive = True
             merger = Merger(self._reader.path.parent)
-            merger.sources = FixedSources(self._reader.path.parent, [source])
+            merger.sources = sources = FixedSources(self._reader.path.parent)
+            sources.add(source)
             self._streams = {stream.text: stream for stream in finish(merger.merge())}
         return self._streams
 
@@ -96,10 +98,14 @@ FoldHook = Callable[[DeadWorker], Iterable[Correction]]
 class FixedSources(Sources):
     """Files of the dead, which nobody changes; those that turn out not to be readable are `broken`."""
 
-    def __init__(self, directory: Path, sources: Sequence[Source]) -> None:
+    def __init__(self, directory: Path) -> None:
         super().__init__(directory)
-        self._given = list(sources)
+        self._given: list[Source] = []
         self.broken: dict[Source, str] = {}
+
+    def add(self, source: Source) -> None:
+        """Have a file read, which is closed with the others."""
+        self._given.append(source)
 
     def read(self) -> Generator[None, None, list[Source]]:
         """Read everything, yielding between pieces of work, and return the sources."""
@@ -114,16 +120,24 @@ class FixedSources(Sources):
         """Note that a source cannot be read."""
         self.broken[source] = reason
 
+    def close(self) -> None:
+        """Close every file."""
+        for source in self._given:
+            source.reader.close()
+
 
 def finish(steps: Generator[None, None, _T]) -> _T:
-    """Run a generator to its end, letting other threads have the interpreter between its steps."""
+    """Run a generator to its end, letting other threads have the interpreter now and then."""
+    began = time.monotonic()
     while True:
         try:
             next(steps)
         except StopIteration as end:
             result: _T = end.value
             return result
-        time.sleep(_PAUSE_SECONDS)
+        if time.monotonic() - began > _WORK_SECONDS:
+            time.sleep(_PAUSE_SECONDS)
+            began = time.monotonic()
 
 
 def call_hooks(hooks: Iterable[FoldHook], path: Path, targets: Targets) -> list[Correction]:
@@ -151,18 +165,18 @@ def _checked(correction: object) -> Correction:
 
 def tell_dead_run(directory: Path, hooks: Sequence[FoldHook], targets: Targets) -> None:
     """Show all workers of a dead run to the hooks; its numbers end with it, and so do their corrections."""
-    told = frozenset[bytes]()
+    told: set[str] = set()
     try:
         archive = SegmentReader(directory / ARCHIVE)
         try:
             archive.refresh()
-            told = archive.folded.ids
+            told = {each.hex() for each in archive.folded.ids}
         finally:
             archive.close()
     except (OSError, InvalidSegmentError):
         pass  # none was folded yet, or it cannot be told: a hook rather hears of a worker twice
     for path in sorted(directory.glob(f"*{SUFFIX}")):
-        if path.stem in {each.hex() for each in told}:
+        if path.stem in told:
             continue
         try:
             call_hooks(hooks, path, targets)

@@ -45,6 +45,14 @@ class Merger:
         """Close every file."""
         self.sources.close()
 
+    def release(self) -> None:
+        """Let go of cells and values between merges: only where they lie is worth its memory."""
+        for stream in self._by_number:
+            stream.merged.values = ()
+            stream.set_at = []
+        for source in self._columns:
+            source.release()
+
     def merge(self) -> Generator[None, None, list[Stream]]:
         """Merge all workers as they are now, yielding between pieces of work.
 

@@ -19,6 +19,7 @@ from opentelemetry.sdk.metrics import (
     AlwaysOffExemplarFilter,
     AlwaysOnExemplarFilter,
     ExemplarFilter,
+    MetricsTimeoutError,
     TraceBasedExemplarFilter,
 )
 from opentelemetry.sdk.metrics.export import MetricReader, MetricsData
@@ -29,6 +30,7 @@ from opentelemetry.util.types import Attributes
 
 from telemetry.sdk import clock, fork
 from telemetry.sdk.archive import Folder
+from telemetry.sdk.bounded import BoundedCall
 from telemetry.sdk.exemplars import ExemplarPool, Sampler
 from telemetry.sdk.hooks import FoldHook, Target, tell_dead_run
 from telemetry.sdk.housekeeping import INTERVAL_SECONDS, Duty
@@ -39,6 +41,7 @@ from telemetry.sdk.notes import Notes
 from telemetry.sdk.observer import Observer
 from telemetry.sdk.reading import Attached, PullReader, SharedMerge, collect
 from telemetry.sdk.records import OBSERVE_INTERVAL_SECONDS
+from telemetry.sdk.reservoirs import Reservoirs
 from telemetry.sdk.rundir import RunDirectory
 from telemetry.sdk.statistics import Statistics
 from telemetry.sdk.store import Store
@@ -81,13 +84,15 @@ class MeterProvider(api.MeterProvider):
         self._run = RunDirectory(None if directory is None else Path(directory), self._resource)
         self._worker = Worker(self._open_directory, self._start_duties)
         self.notes = Notes(self._worker)
-        self._sampler = Sampler(exemplar_filter or _default_filter(), ExemplarPool(self._worker))
+        self._exemplars = ExemplarPool(self._worker)
+        self._sampler = Sampler(exemplar_filter or _default_filter(), self._exemplars)
         self._observer = Observer(self._worker, self._sampler)
         self._merge = SharedMerge(self._run.path)
         self._lock = threading.RLock()
         self._meters: dict[InstrumentationScope, Meter] = {}
         self._stores: dict[bytes, Store] = {}
         self._attached: list[Attached] = []
+        self._attached_ever = 0
         self._leadership = Leadership(self._run.path, lambda: self._worker.directory)
         self._duties: list[Duty] = []
         self._fold_hooks: list[FoldHook] = []
@@ -95,11 +100,13 @@ class MeterProvider(api.MeterProvider):
         self._folder = Folder(self._run.path, self._fold_hooks, self._targets_of)
         self._folded_workers = 0
         self._is_shut_down = False
+        self._shutdown_deadline = 0.0
         readers = list(metric_readers)
         if not any(isinstance(reader, PullReader) for reader in readers):
             readers.insert(0, PullReader())
         for reader in readers:
             self._attach(reader)
+        self._reconnect()  # readers may measure themselves, and had instruments before the next was attached
         fork.register(self)
         self._at_exit = self.shutdown if shutdown_on_exit else None
         if self._at_exit is not None:
@@ -166,8 +173,15 @@ class MeterProvider(api.MeterProvider):
         self._fold_hooks.append(hook)
 
     def observe(self, timeout_seconds: float = 10.0) -> bool:
-        """Run this worker's callbacks; False where an earlier run of them has not ended in the time."""
-        return self._observer.observe(timeout_seconds)
+        """Run this worker's callbacks; False where not all of them have ended in the time.
+
+        One that takes longer than a second is left behind, and what it gives is stored when it comes.
+        """
+        have_ended = self._observer.observe(timeout_seconds)
+        for store in list(self._stores.values()):
+            if store.reservoirs is not None:
+                store.reservoirs.publish(self._exemplars)
+        return have_ended
 
     def merge(self) -> Generator[None, None, Merged]:
         """Merge what all workers recorded, as a scrape shows it.
@@ -176,12 +190,8 @@ class MeterProvider(api.MeterProvider):
         """
         pull = next(each for each in self._attached if isinstance(each.reader, PullReader))
         now = clock.time_ns()
-        streams = [] if self._is_shut_down else (yield from self._merge.stepwise())
-        return Merged(
-            self._run.resource(),
-            now,
-            [stream.merged for stream in streams if pull.config.takes(stream.definition)],
-        )
+        streams = [] if self._is_shut_down else (yield from self._merge.stepwise(pull.config))
+        return Merged(self._run.resource(), now, streams)
 
     def statistics(self) -> Statistics:
         """Return what this worker knows of the pipeline itself."""
@@ -203,11 +213,11 @@ class MeterProvider(api.MeterProvider):
             if self._is_shut_down:
                 _logger.warning("shutdown can only be called once")
                 return
+            deadline = self._shutdown_deadline = time.monotonic() + timeout_millis / 1000
             self._is_shut_down = True
         if self._at_exit is not None:
             atexit.unregister(self._at_exit)
             self._at_exit = None
-        deadline = time.monotonic() + timeout_millis / 1000
         try:
             self._each_reader("shutdown", timeout_millis)
         finally:
@@ -228,6 +238,8 @@ class MeterProvider(api.MeterProvider):
         self._observer.forget()
         for meter in self._meters.values():
             meter.forget_locks()
+        for attached in self._attached:
+            attached.after_fork_in_child()
         for store in self._stores.values():
             store.forget()
         self._merge.forget()
@@ -253,7 +265,9 @@ class MeterProvider(api.MeterProvider):
             raise ValueError(
                 f"MetricReader {reader} has been registered already in other MeterProvider instance"
             )
-        attached = Attached(reader, len(self._attached))
+        # A number is used once: what a delta reader was given last is kept under it.
+        attached = Attached(reader, self._attached_ever)
+        self._attached_ever += 1
         self._attached.append(attached)
         reader._set_collect_callback(partial(self._collect, attached))  # type: ignore[arg-type] # noqa: SLF001
         reader._set_meter_provider(self)  # noqa: SLF001
@@ -271,7 +285,9 @@ class MeterProvider(api.MeterProvider):
             store = self._stores.get(text)
             shown = instrument.shown_name if definition.name == instrument.name else definition.name
             if store is None:
-                store = self._stores[text] = Store(definition, shown, self._worker)
+                view = None if definition.view is None else self._views[definition.view]
+                reservoirs = Reservoirs.of(view, definition.aggregation)
+                store = self._stores[text] = Store(definition, shown, self._worker, reservoirs)
             targets.append(Target(store, shown))
         self._targets[id(instrument)] = targets
         stores = [target.store for target in targets]
@@ -286,22 +302,51 @@ class MeterProvider(api.MeterProvider):
     def _collect(
         self, attached: Attached, _: MetricReader, timeout_millis: float = 10_000
     ) -> MetricsData | None:
-        if attached.is_push and not self._leadership.take():
+        deadline = time.monotonic() + timeout_millis / 1000
+        if self._is_shut_down:
+            # The thread of a periodic reader gives its last collection an interval, which may be too short.
+            deadline = self._shutdown_deadline
+        try:
+            if self._worker.is_closed:
+                _logger.warning("metrics: a reader of a provider that was shut down collects nothing")
+                return None
+            if attached.is_push and not self._may_export(deadline):
+                return None
+            self.observe(deadline - time.monotonic())
+            left = deadline - time.monotonic()
+            data = collect(attached, self._merge, self._run.resource(), self._run.path, left)
+        except MetricsTimeoutError:
+            raise
+        except Exception:
+            # The thread of a periodic reader would end.
+            if not attached.has_failed:
+                attached.has_failed = True
+                _logger.exception("metrics: the collection of %s failed", type(attached.reader).__name__)
             return None
-        self.observe(timeout_millis / 1000)
-        return collect(attached, self._merge, self._run.resource(), self._run.path)
+        attached.has_failed = False
+        return data
+
+    def _may_export(self, deadline: float) -> bool:
+        if self._is_shut_down:
+            return self._leadership.take_last(deadline - time.monotonic())
+        return self._leadership.take()
 
     def _each_reader(self, call: str, timeout_millis: float) -> bool:
         deadline = time.monotonic() + timeout_millis / 1000
         failed = []
-        for attached in list(self._attached):
-            left = (deadline - time.monotonic()) * 1000
+        # In threads: an exporter that hangs would have the caller, and the other readers, wait for ever.
+        calls = [
+            (
+                attached.reader,
+                BoundedCall(call, partial(getattr(attached.reader, call), timeout_millis=timeout_millis)),
+            )
+            for attached in list(self._attached)
+        ]
+        for reader, running in calls:
             try:
-                if left <= 0:
-                    raise TimeoutError("no time was left")
-                getattr(attached.reader, call)(timeout_millis=left)
+                running.wait(deadline - time.monotonic())
             except Exception as problem:  # noqa: BLE001 - named in the end
-                failed.append(f"{type(attached.reader).__name__}: {problem!r}")
+                failed.append(f"{type(reader).__name__}: {problem!r}")
         if failed:
             raise Exception(f"MeterProvider.{call} failed for these readers:\n" + "\n".join(failed))
         return True
@@ -310,7 +355,9 @@ class MeterProvider(api.MeterProvider):
         self._duties = [
             Duty("worker", INTERVAL_SECONDS, self._keep_house),
             Duty("callbacks", OBSERVE_INTERVAL_SECONDS, self.observe),
-            # Apart from the heartbeat and the export: it takes its time, and so may the hooks.
+            # Apart from the heartbeat: an exporter may hang.
+            Duty("export", INTERVAL_SECONDS, self._take_over),
+            # Apart from the others: it takes its time, and so may the hooks.
             Duty("folding", INTERVAL_SECONDS, self._fold),
         ]
         for duty in self._duties:
@@ -323,9 +370,11 @@ class MeterProvider(api.MeterProvider):
         segment = self._worker.segment
         if segment is not None:
             segment.heartbeat(clock.time_ns())
+
+    def _take_over(self) -> None:
+        """Lead where the leader has died; it may have done so just before its next export."""
         push = [each for each in self._attached if each.is_push]
         if push and not self._leadership.is_held and self._leadership.take():
-            # The one before may have died just before its next export.
             for attached in push:
                 attached.reader.collect()
 

@@ -6,10 +6,12 @@ What each asks for, when it was last given something, and whether it may speak.
 import logging
 import threading
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from copy import copy
 from pathlib import Path
 from typing import Any
 
+from opentelemetry.sdk.metrics import MetricsTimeoutError
 from opentelemetry.sdk.metrics.export import (
     MetricReader,
     MetricsData,
@@ -21,10 +23,13 @@ from telemetry.sdk import clock
 from telemetry.sdk.columns import Stream
 from telemetry.sdk.delta import DeltaBase
 from telemetry.sdk.merge import Merger
+from telemetry.sdk.merged import MergedStream
 from telemetry.sdk.points import metrics_data
 from telemetry.sdk.views import ReaderConfig
 
 _logger = logging.getLogger(__name__)
+
+_CLOSE_SECONDS = 1.0
 
 
 class PullReader(MetricReader):
@@ -59,6 +64,17 @@ class Attached:
         self.number = number
         self.is_push = is_push(reader)
         self.collected = 0
+        self.has_failed = False
+
+    def after_fork_in_child(self) -> None:
+        """Free the reader's locks: a thread of the parent may have been exporting.
+
+        The official readers start their thread again in a child, and would then export no more.
+        """
+        locks: Any = (getattr(self.reader, "_export_lock", None), getattr(self.reader, "_lock", None))
+        for lock in locks:
+            if hasattr(lock, "_at_fork_reinit"):
+                lock._at_fork_reinit()  # noqa: SLF001 - as the standard library does
 
 
 class SharedMerge:
@@ -76,9 +92,12 @@ class SharedMerge:
         self._merger = Merger(self._directory)
 
     def close(self) -> None:
-        """Close every file."""
-        with self._lock:
-            self._merger.close()
+        """Close every file, unless a merge was left half-way: its files are closed with it."""
+        if self._lock.acquire(timeout=_CLOSE_SECONDS):
+            try:
+                self._merger.close()
+            finally:
+                self._lock.release()
 
     @property
     def skipped_segments(self) -> int:
@@ -91,9 +110,14 @@ class SharedMerge:
         return self._merger.live_workers
 
     @contextmanager
-    def streams(self) -> Iterator[list[Stream]]:
-        """Merge, waiting for whoever merges now, and hold the result still for the duration of a block."""
-        with self._lock:
+    def streams(self, timeout_seconds: float) -> Iterator[list[Stream]]:
+        """Merge, waiting for whoever merges now, and hold the result still for the duration of a block.
+
+        Raises MetricsTimeoutError: whoever merges now may be a generator of this same thread.
+        """
+        if not self._lock.acquire(timeout=max(0.0, timeout_seconds)):
+            raise MetricsTimeoutError("another merge has not ended in time")
+        try:
             merging = self._merger.merge()
             while True:
                 try:
@@ -101,30 +125,42 @@ class SharedMerge:
                 except StopIteration as end:
                     yield end.value
                     return
+        finally:
+            self._merger.release()
+            self._lock.release()
 
-    def stepwise(self) -> Generator[None, None, list[Stream]]:
-        """Merge in steps; the result stays as it is until the next merge begins."""
+    def stepwise(self, config: ReaderConfig) -> Generator[None, None, list[MergedStream]]:
+        """Merge in steps, and return the streams that a reader's configuration takes."""
         while not self._lock.acquire(blocking=False):
             yield
         try:
-            return (yield from self._merger.merge())
+            streams = yield from self._merger.merge()
+            return [copy(stream.merged) for stream in streams if config.takes(stream.definition)]
         finally:
+            self._merger.release()
             self._lock.release()
 
 
 def collect(
-    attached: Attached, merge: SharedMerge, resource: Resource, directory: Path
+    attached: Attached, merge: SharedMerge, resource: Resource, directory: Path, timeout_seconds: float
 ) -> MetricsData | None:
-    """Return what a reader is to be given now."""
-    with merge.streams() as streams:
-        now = clock.time_ns()
+    """Return what a reader is to be given now; None where there is nothing.
+
+    Raises MetricsTimeoutError, and OSError where what a delta reader is given cannot be kept: then it is as
+    if it had not collected.
+    """
+    if not directory.exists():
+        return None  # nothing was measured yet
+    with ExitStack() as held:
         base = DeltaBase(directory, attached.number)
-        is_delta = attached.config.wants_delta
-        if is_delta:
+        if attached.config.wants_delta:
+            held.enter_context(base.lock.exclusive())
             base.load()
+        streams = held.enter_context(merge.streams(timeout_seconds))
+        now = clock.time_ns()
         taken = [stream for stream in streams if attached.config.takes(stream.definition)]
         data = metrics_data(taken, attached.config, base, resource, now, attached.collected)
-        if is_delta:
+        if attached.config.wants_delta:
             base.store(now)
     attached.collected = now
     return data

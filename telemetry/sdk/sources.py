@@ -19,6 +19,10 @@ _TRIES_WITHOUT_LOCK = 3
 _NOT_THE_FILES_FAULT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
+_NO_INTS = memoryview(b"").cast("q")
+_NO_FLOATS = memoryview(b"").cast("d")
+
+
 class Source:
     """One file and its cells as they were read last.
 
@@ -29,8 +33,8 @@ class Source:
     def __init__(self, reader: SegmentReader) -> None:
         self.reader = reader
         self.is_alive = False
-        self.ints: Any = memoryview(b"").cast("q")
-        self.floats: Any = memoryview(b"").cast("d")
+        self.ints: Any = _NO_INTS
+        self.floats: Any = _NO_FLOATS
         self.records: Records
         self.streams_of = array("i")
         self.ordinals_of = array("i")
@@ -48,6 +52,11 @@ class Source:
         self.floats = self.reader.numbers(ChunkKind.FLOATS)
         yield
         self.records = self.reader.records()
+
+    def release(self) -> None:
+        """Let go of the cells, which are most of what a reader holds."""
+        self.ints, self.floats = _NO_INTS, _NO_FLOATS
+        self.__dict__.pop("records", None)
 
 
 class _ChangedError(Exception):
@@ -77,7 +86,10 @@ class Sources:
         return self._archive
 
     def read(self) -> Generator[None, None, list[Source]]:
-        """Read everything, yielding between pieces of work, and return the sources."""
+        """Read everything, yielding between pieces of work, and return the sources.
+
+        Raises OSError where that cannot be done: no numbers at all are better than some.
+        """
         for _ in range(_TRIES_WITHOUT_LOCK):
             try:
                 return (yield from self._read_once())
@@ -88,8 +100,8 @@ class Sources:
             while not lock.acquire_shared(blocking=False):
                 yield
             return (yield from self._read_once())
-        except (_ChangedError, OSError):
-            return list(self._open.values())
+        except _ChangedError as problem:
+            raise OSError(f"files vanish from {self._directory} while it is read") from problem
         finally:
             lock.release()
 
@@ -138,7 +150,8 @@ class Sources:
                 self._skip(name, str(problem))
                 continue
             sources.append(source)
-        if self._archive_key != self._current_archive_key() or self._names() != names:
+        # A new file is for the next merge; one that is gone may be in an archive that was not read.
+        if self._archive_key != self._current_archive_key() or not names <= self._names():
             raise _ChangedError
         self.skipped = skipped
         return sources
@@ -171,6 +184,8 @@ class Sources:
     def _read_archive(self) -> Generator[None]:
         key = self._current_archive_key()
         if key == self._archive_key:
+            if self._archive is not None:
+                yield from self._archive.read()
             return
         if self._archive is not None:
             self._archive.reader.close()

@@ -19,6 +19,7 @@ from telemetry.sdk.definition import StreamDefinition
 from telemetry.sdk.exemplars import Sampler, place_of
 from telemetry.sdk.layout import ChunkKind, SeriesRecord, StreamRecord
 from telemetry.sdk.merged import DataKind
+from telemetry.sdk.reservoirs import Reservoirs
 from telemetry.sdk.run import DirectoryRefusedError
 from telemetry.sdk.segment import Chunk
 from telemetry.sdk.worker import Worker
@@ -48,8 +49,11 @@ class Store:
     `cells` also holds aliases: keys in another order, or with dropped attributes.
     """
 
-    def __init__(self, definition: StreamDefinition, name: str, worker: Worker) -> None:
+    def __init__(
+        self, definition: StreamDefinition, name: str, worker: Worker, reservoirs: Reservoirs | None = None
+    ) -> None:
         self.definition = definition
+        self.reservoirs = reservoirs
         self.lock = threading.Lock()
         self.cells: dict[Any, Cell] = {}
         self.overflowed_sets = 0
@@ -68,6 +72,8 @@ class Store:
         self.lock._at_fork_reinit()  # type: ignore[attr-defined]  # noqa: SLF001 - as the standard library does
         self.cells.clear()
         self._aliases.clear()
+        if self.reservoirs is not None:
+            self.reservoirs.forget()
 
     def kept(self, attributes: Mapping[str, AnyValue] | None) -> dict[str, AnyValue]:
         """Return the attributes that identify the series: cleaned, and those only that the View keeps."""
@@ -167,6 +173,10 @@ class Store:
         context: Context,
     ) -> None:
         """Keep a measurement of a cell as an exemplar, with those of its attributes that the series lacks."""
+        if self.reservoirs is not None:
+            kept = OVERFLOW if cell is self.cells.get(_OVERFLOW_KEY) else self.kept(attributes)
+            self.reservoirs.offer(cell, amount, attributes, kept, context)
+            return
         aggregation = self.definition.aggregation
         bucket: int | None = -1
         if aggregation.kind is DataKind.HISTOGRAM:
@@ -240,6 +250,8 @@ class Store:
             return
         self.cells.clear()
         self._aliases.clear()
+        if self.reservoirs is not None:
+            self.reservoirs.forget()
         observed_at = 0
         if self.definition.kind.is_observable:
             chunk, index = segment.allocate(ChunkKind.RECORDS, 1)

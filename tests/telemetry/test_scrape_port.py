@@ -1,0 +1,66 @@
+"""The port of its own for the scrape, as the settings ask for it."""
+
+import socket
+import time
+
+import httpx
+import pytest
+
+from telemetry.pipeline import Pipeline
+from telemetry.settings import TelemetrySettings
+
+
+def answer(port: int, **headers: str) -> int | None:
+    """Return the status of a scrape, None where nobody listens."""
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/metrics", headers=headers, trust_env=False).status_code
+    except httpx.TransportError:
+        return None
+
+
+def wait_for_answer(port: int) -> int | None:
+    """Return the first answer, waiting for it."""
+    deadline = time.monotonic() + 10
+    while (status := answer(port)) is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return status
+
+
+@pytest.fixture
+def port() -> int:
+    """Give a loopback port that nobody uses at this moment."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        number: int = taken.getsockname()[1]
+        return number
+
+
+def test_the_port_serves_and_wants_the_token(port: int) -> None:
+    """It answers with the token only, and is free again after the shutdown."""
+    settings = TelemetrySettings.from_environment(
+        {"OTEL_EXPORTER_PROMETHEUS_PORT": str(port), "OTEL_EXPORTER_PROMETHEUS_HOST": "127.0.0.1"}
+    )
+    pipeline = Pipeline.start(settings)
+    pipeline.serve_scrapes("secret")
+    assert wait_for_answer(port) == 401
+    assert answer(port, authorization="Bearer secret") == 200
+    pipeline.shutdown()
+    assert answer(port) is None
+
+
+def test_strangers_need_a_token(port: int, caplog: pytest.LogCaptureFixture) -> None:
+    """On an address that others reach nothing is served without a token, and the log says so."""
+    pipeline = Pipeline.start(TelemetrySettings(scrape_port=port, scrape_host="0.0.0.0"))  # noqa: S104 - refused
+    pipeline.serve_scrapes(None)
+    assert answer(port) is None
+    assert "not served on 0.0.0.0 without a token" in caplog.text
+    pipeline.shutdown()
+
+
+def test_without_the_variables_nothing_listens(port: int) -> None:
+    """No port is opened unless one is asked for."""
+    pipeline = Pipeline.start(TelemetrySettings(scrape_port=None))
+    pipeline.serve_scrapes(None)
+    assert answer(9464) is None
+    assert answer(port) is None
+    pipeline.shutdown()
