@@ -140,7 +140,7 @@ def _observe_shared_memory(meter: Meter, provider: SharedMemoryProvider) -> None
         "otel.sdk.worker.live",
         observing(lambda: provider.statistics().live_workers),
         unit="{worker}",
-        description="Workers whose segment was live at the last collection.",
+        description="Workers that live.",
     )
     meter.create_observable_counter(
         "otel.sdk.worker.folded",

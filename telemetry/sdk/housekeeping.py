@@ -19,7 +19,8 @@ class Duty(threading.Thread):
         super().__init__(name=f"metrics-{name}", daemon=True)
         self._interval = interval_seconds
         self._do = do
-        self._stopped = threading.Event()
+        self._is_stopped = False
+        self._called = threading.Event()
         self._has_failed = False
 
     def run(self) -> None:
@@ -31,11 +32,18 @@ class Duty(threading.Thread):
                 if not self._has_failed:
                     self._has_failed = True
                     _logger.exception("metrics: %s failed; it is tried again", self.name)
-            if self._stopped.wait(self._interval):
+            self._called.wait(self._interval)
+            self._called.clear()
+            if self._is_stopped:
                 return
+
+    def wake(self) -> None:
+        """Have the duty done now, rather than at the end of the interval."""
+        self._called.set()
 
     def stop(self, timeout_seconds: float) -> None:
         """Ask it to stop, and wait for that."""
-        self._stopped.set()
+        self._is_stopped = True
+        self._called.set()
         if self is not threading.current_thread():
             self.join(max(0.0, timeout_seconds))

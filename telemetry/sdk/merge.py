@@ -36,11 +36,6 @@ class Merger:
         self._by_number: list[Stream] = []
         self._columns: dict[Source, dict[int, Column]] = {}
 
-    @property
-    def live_workers(self) -> int:
-        """How many workers lived at the last merge."""
-        return sum(source.is_alive for source in self._columns)
-
     def close(self) -> None:
         """Close every file."""
         self.sources.close()

@@ -9,7 +9,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,9 @@ from opentelemetry.sdk.metrics import (
     AlwaysOffExemplarFilter,
     AlwaysOnExemplarFilter,
     ExemplarFilter,
-    MetricsTimeoutError,
     TraceBasedExemplarFilter,
 )
-from opentelemetry.sdk.metrics.export import MetricReader, MetricsData
+from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.sdk.metrics.view import View
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
@@ -30,16 +28,15 @@ from opentelemetry.util.types import Attributes
 
 from telemetry.sdk import clock, fork
 from telemetry.sdk.archive import Folder
-from telemetry.sdk.bounded import BoundedCall
 from telemetry.sdk.exemplars import ExemplarPool, Sampler
 from telemetry.sdk.hooks import FoldHook, Target, tell_dead_run
 from telemetry.sdk.housekeeping import INTERVAL_SECONDS, Duty
-from telemetry.sdk.leadership import Leadership
 from telemetry.sdk.merged import Merged
 from telemetry.sdk.meter import Meter
 from telemetry.sdk.notes import Notes
 from telemetry.sdk.observer import Observer
-from telemetry.sdk.reading import Attached, PullReader, SharedMerge, collect
+from telemetry.sdk.readers import Readers
+from telemetry.sdk.reading import PullReader
 from telemetry.sdk.records import OBSERVE_INTERVAL_SECONDS
 from telemetry.sdk.reservoirs import Reservoirs
 from telemetry.sdk.rundir import RunDirectory
@@ -47,7 +44,7 @@ from telemetry.sdk.statistics import Statistics
 from telemetry.sdk.store import Store
 from telemetry.sdk.synchronous import Recording
 from telemetry.sdk.views import definitions
-from telemetry.sdk.worker import Worker
+from telemetry.sdk.worker import Worker, live_slots
 
 _logger = logging.getLogger(__name__)
 
@@ -87,25 +84,22 @@ class MeterProvider(api.MeterProvider):
         self._exemplars = ExemplarPool(self._worker)
         self._sampler = Sampler(exemplar_filter or _default_filter(), self._exemplars)
         self._observer = Observer(self._worker, self._sampler)
-        self._merge = SharedMerge(self._run.path)
         self._lock = threading.RLock()
         self._meters: dict[InstrumentationScope, Meter] = {}
         self._stores: dict[bytes, Store] = {}
-        self._attached: list[Attached] = []
-        self._attached_ever = 0
-        self._leadership = Leadership(self._run.path, lambda: self._worker.directory)
+        self._readers = Readers(self._run, self._worker, self.observe)
         self._duties: list[Duty] = []
+        self._callbacks: Duty | None = None
         self._fold_hooks: list[FoldHook] = []
         self._targets: dict[int, list[Target]] = {}
         self._folder = Folder(self._run.path, self._fold_hooks, self._targets_of)
         self._folded_workers = 0
         self._is_shut_down = False
-        self._shutdown_deadline = 0.0
         readers = list(metric_readers)
         if not any(isinstance(reader, PullReader) for reader in readers):
             readers.insert(0, PullReader())
         for reader in readers:
-            self._attach(reader)
+            self._readers.attach(reader, self)
         self._reconnect()  # readers may measure themselves, and had instruments before the next was attached
         fork.register(self)
         self._at_exit = self.shutdown if shutdown_on_exit else None
@@ -143,26 +137,21 @@ class MeterProvider(api.MeterProvider):
             self._connect(instrument, meter)
             if hasattr(instrument, "callbacks"):
                 self._observer.instruments.append(instrument)
+                if self._callbacks is not None:
+                    self._callbacks.wake()
 
     def add_metric_reader(self, metric_reader: MetricReader) -> None:
         """Attach a reader, which then shows everything that was measured with its aggregations before."""
         with self._lock:
-            if any(each.reader is metric_reader for each in self._attached):
-                _logger.warning("MetricReader '%s' has been registered already!", metric_reader)
-                return
-            self._attach(metric_reader)
-            self._reconnect()
+            if self._readers.attach(metric_reader, self):
+                self._reconnect()
 
     def remove_metric_reader(self, metric_reader: MetricReader) -> None:
         """Detach a reader and shut it down."""
         with self._lock:
-            found = [each for each in self._attached if each.reader is metric_reader]
-            if not found:
-                _logger.warning("MetricReader '%s' has not been registered!", metric_reader)
-                return
-            self._attached.remove(found[0])
-        metric_reader._set_collect_callback(None)  # noqa: SLF001 - the SDK's own contract with readers
-        metric_reader.shutdown()
+            was_attached = self._readers.detach(metric_reader)
+        if was_attached:
+            metric_reader.shutdown()
 
     def add_fold_hook(self, hook: FoldHook) -> None:
         """Have a hook asked for each dead worker what is to be counted for it when it is folded.
@@ -188,9 +177,8 @@ class MeterProvider(api.MeterProvider):
 
         In steps between which other work can be done.
         """
-        pull = next(each for each in self._attached if isinstance(each.reader, PullReader))
         now = clock.time_ns()
-        streams = [] if self._is_shut_down else (yield from self._merge.stepwise(pull.config))
+        streams = [] if self._is_shut_down else (yield from self._readers.merge.stepwise(self._readers.pull))
         return Merged(self._run.resource(), now, streams)
 
     def statistics(self) -> Statistics:
@@ -198,14 +186,14 @@ class MeterProvider(api.MeterProvider):
         return Statistics(
             overflowed_sets=sum(store.overflowed_sets for store in list(self._stores.values())),
             dropped_series=self._worker.dropped_series,
-            skipped_segments=self._merge.skipped_segments,
-            live_workers=self._merge.live_workers,
+            skipped_segments=self._readers.merge.skipped_segments,
+            live_workers=len(live_slots(self._run.path)),
             folded_workers=self._folded_workers,
         )
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
         """Collect for every reader now; raises an Exception that names those that failed."""
-        return self._each_reader("force_flush", timeout_millis)
+        return self._readers.force_flush(timeout_millis / 1000)
 
     def shutdown(self, timeout_millis: float = 30_000) -> None:
         """Let every reader collect a last time and stop; what was recorded stays for the other workers."""
@@ -213,36 +201,33 @@ class MeterProvider(api.MeterProvider):
             if self._is_shut_down:
                 _logger.warning("shutdown can only be called once")
                 return
-            deadline = self._shutdown_deadline = time.monotonic() + timeout_millis / 1000
             self._is_shut_down = True
+        deadline = time.monotonic() + timeout_millis / 1000
         if self._at_exit is not None:
             atexit.unregister(self._at_exit)
             self._at_exit = None
         try:
-            self._each_reader("shutdown", timeout_millis)
+            self._readers.shutdown(timeout_millis / 1000)
         finally:
             for duty in self._duties:
                 duty.stop(deadline - time.monotonic())
             self._duties.clear()
             self._worker.close()
-            self._merge.close()
-            self._leadership.release()
+            self._readers.close()
             self._run.remove_if_last()
 
     def after_fork_in_child(self) -> None:
         """Give up what belongs to the parent; see `telemetry.sdk.fork`."""
         self._lock = threading.RLock()
-        self._leadership.forget()
         self._duties = []
+        self._callbacks = None
         self._worker.forget()
         self._observer.forget()
         for meter in self._meters.values():
             meter.forget_locks()
-        for attached in self._attached:
-            attached.after_fork_in_child()
         for store in self._stores.values():
             store.forget()
-        self._merge.forget()
+        self._readers.forget()
 
     def _set_meter_configurator(self, *, meter_configurator: Callable[[InstrumentationScope], Any]) -> None:
         with self._lock:
@@ -260,27 +245,14 @@ class MeterProvider(api.MeterProvider):
             _logger.exception("metrics: the meter configurator failed for %s; it is enabled", scope.name)
             return True
 
-    def _attach(self, reader: MetricReader) -> None:
-        if reader._collect is not None:  # noqa: SLF001 - the SDK's own contract with readers
-            raise ValueError(
-                f"MetricReader {reader} has been registered already in other MeterProvider instance"
-            )
-        # A number is used once: what a delta reader was given last is kept under it.
-        attached = Attached(reader, self._attached_ever)
-        self._attached_ever += 1
-        self._attached.append(attached)
-        reader._set_collect_callback(partial(self._collect, attached))  # type: ignore[arg-type] # noqa: SLF001
-        reader._set_meter_provider(self)  # noqa: SLF001
-
     def _reconnect(self) -> None:
         for meter in self._meters.values():
             for instrument in meter.instruments:
                 self._connect(instrument, meter)
 
     def _connect(self, instrument: Any, meter: Meter) -> None:
-        configs = [each.config for each in self._attached]
         targets = []
-        for definition in definitions(instrument, self._views, configs):
+        for definition in definitions(instrument, self._views, self._readers.configs):
             text = definition.to_text()
             store = self._stores.get(text)
             shown = instrument.shown_name if definition.name == instrument.name else definition.name
@@ -299,64 +271,13 @@ class MeterProvider(api.MeterProvider):
     def _open_directory(self) -> Path:
         return self._run.open(lambda dead: tell_dead_run(dead, self._fold_hooks, self._targets_of))
 
-    def _collect(
-        self, attached: Attached, _: MetricReader, timeout_millis: float = 10_000
-    ) -> MetricsData | None:
-        deadline = time.monotonic() + timeout_millis / 1000
-        if self._is_shut_down:
-            # The thread of a periodic reader gives its last collection an interval, which may be too short.
-            deadline = self._shutdown_deadline
-        try:
-            if self._worker.is_closed:
-                _logger.warning("metrics: a reader of a provider that was shut down collects nothing")
-                return None
-            if attached.is_push and not self._may_export(deadline):
-                return None
-            self.observe(deadline - time.monotonic())
-            left = deadline - time.monotonic()
-            data = collect(attached, self._merge, self._run.resource(), self._run.path, left)
-        except MetricsTimeoutError:
-            raise
-        except Exception:
-            # The thread of a periodic reader would end.
-            if not attached.has_failed:
-                attached.has_failed = True
-                _logger.exception("metrics: the collection of %s failed", type(attached.reader).__name__)
-            return None
-        attached.has_failed = False
-        return data
-
-    def _may_export(self, deadline: float) -> bool:
-        if self._is_shut_down:
-            return self._leadership.take_last(deadline - time.monotonic())
-        return self._leadership.take()
-
-    def _each_reader(self, call: str, timeout_millis: float) -> bool:
-        deadline = time.monotonic() + timeout_millis / 1000
-        failed = []
-        # In threads: an exporter that hangs would have the caller, and the other readers, wait for ever.
-        calls = [
-            (
-                attached.reader,
-                BoundedCall(call, partial(getattr(attached.reader, call), timeout_millis=timeout_millis)),
-            )
-            for attached in list(self._attached)
-        ]
-        for reader, running in calls:
-            try:
-                running.wait(deadline - time.monotonic())
-            except Exception as problem:  # noqa: BLE001 - named in the end
-                failed.append(f"{type(reader).__name__}: {problem!r}")
-        if failed:
-            raise Exception(f"MeterProvider.{call} failed for these readers:\n" + "\n".join(failed))
-        return True
-
     def _start_duties(self) -> None:
+        self._callbacks = Duty("callbacks", OBSERVE_INTERVAL_SECONDS, self.observe)
         self._duties = [
             Duty("worker", INTERVAL_SECONDS, self._keep_house),
-            Duty("callbacks", OBSERVE_INTERVAL_SECONDS, self.observe),
+            self._callbacks,
             # Apart from the heartbeat: an exporter may hang.
-            Duty("export", INTERVAL_SECONDS, self._take_over),
+            Duty("export", INTERVAL_SECONDS, self._readers.take_over),
             # Apart from the others: it takes its time, and so may the hooks.
             Duty("folding", INTERVAL_SECONDS, self._fold),
         ]
@@ -370,13 +291,6 @@ class MeterProvider(api.MeterProvider):
         segment = self._worker.segment
         if segment is not None:
             segment.heartbeat(clock.time_ns())
-
-    def _take_over(self) -> None:
-        """Lead where the leader has died; it may have done so just before its next export."""
-        push = [each for each in self._attached if each.is_push]
-        if push and not self._leadership.is_held and self._leadership.take():
-            for attached in push:
-                attached.reader.collect()
 
 
 def _default_filter() -> ExemplarFilter:

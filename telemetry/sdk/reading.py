@@ -66,8 +66,8 @@ class Attached:
         self.collected = 0
         self.has_failed = False
 
-    def after_fork_in_child(self) -> None:
-        """Free the reader's locks: a thread of the parent may have been exporting.
+    def forget(self) -> None:
+        """Free the reader's locks in a forked child: a thread of the parent may have been exporting.
 
         The official readers start their thread again in a child, and would then export no more.
         """
@@ -103,11 +103,6 @@ class SharedMerge:
     def skipped_segments(self) -> int:
         """How many files the last merge left out."""
         return self._merger.sources.skipped
-
-    @property
-    def live_workers(self) -> int:
-        """How many workers lived at the last merge."""
-        return self._merger.live_workers
 
     @contextmanager
     def streams(self, timeout_seconds: float) -> Iterator[list[Stream]]:

@@ -183,33 +183,38 @@ class Sources:
 
     def _read_archive(self) -> Generator[None]:
         key = self._current_archive_key()
-        if key == self._archive_key:
-            if self._archive is not None:
-                yield from self._archive.read()
+        if key != self._archive_key:
+            self._close_archive()
+        elif self._archive is None:
             return
-        if self._archive is not None:
-            self._archive.reader.close()
-            self._archive = None
-        self._archive_key = None
         if key is None:
             return
         reader = None
         try:
-            reader = SegmentReader(self._directory / ARCHIVE)
-            if reader.header.kind is not FileKind.ARCHIVE:
-                raise InvalidSegmentError("it is not an archive")
-            archive = Source(reader)
+            archive = self._archive
+            if archive is None:
+                reader = SegmentReader(self._directory / ARCHIVE)
+                if reader.header.kind is not FileKind.ARCHIVE:
+                    raise InvalidSegmentError("it is not an archive")
+                archive = Source(reader)
             yield from archive.read()
             # Only now: a merge may be given up at any of its steps.
             self._archive, self._archive_key = archive, key
         except FileNotFoundError as problem:
             raise _ChangedError from problem
         except (InvalidSegmentError, OSError) as problem:
+            self._close_archive()
             self._archive_key = key
             self._skip(ARCHIVE, str(problem))
         finally:
             if reader is not None and self._archive is None:
                 reader.close()
+
+    def _close_archive(self) -> None:
+        if self._archive is not None:
+            self._archive.reader.close()
+        self._archive = None
+        self._archive_key = None
 
     def _current_archive_key(self) -> tuple[int, int] | None:
         try:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 class Statistics(NamedTuple):
     """Counts of this process: refused attribute sets, dropped series, dead workers that it folded.
 
-    `skipped_segments` and `live_workers` are as at this process' last merge.
+    `skipped_segments` is as at this process' last merge; `live_workers` is of the run, now.
     """
 
     overflowed_sets: int

@@ -183,7 +183,8 @@ def is_alive(path: Path, header: Header) -> bool:
     return header.pid == os.getpid() or is_running(writer) is not False
 
 
-def _lowest_free_slot(directory: Path) -> int:
+def live_slots(directory: Path) -> set[int]:
+    """Return the slots of the workers that live."""
     taken = set()
     for path in directory.glob(f"*{SUFFIX}"):
         try:
@@ -193,4 +194,9 @@ def _lowest_free_slot(directory: Path) -> int:
         reader.close()
         if is_alive(path, reader.header):
             taken.add(reader.header.slot)
+    return taken
+
+
+def _lowest_free_slot(directory: Path) -> int:
+    taken = live_slots(directory)
     return next(slot for slot in range(len(taken) + 1) if slot not in taken)

@@ -7,13 +7,16 @@ import resource
 import socket
 import tracemalloc
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
+from telemetry.sdk.definition import AggregationSpec, InstrumentKind, StreamDefinition
 from telemetry.sdk.layout import (
     CHUNK,
     CHUNK_MAGIC,
@@ -25,11 +28,17 @@ from telemetry.sdk.layout import (
     VERSION,
     ChunkKind,
     FileKind,
+    Header,
     InvalidSegmentError,
+    SeriesRecord,
+    StreamRecord,
 )
 from telemetry.sdk.merge import Merger
+from telemetry.sdk.merged import DataKind
+from telemetry.sdk.segment import SegmentWriter
 from telemetry.sdk.snapshot import SegmentReader
 from tests.faults.segments import (
+    BROKEN_ID,
     HEALTHY,
     add_healthy,
     broken_path,
@@ -253,6 +262,50 @@ def test_a_segment_that_lies_with_right_checksums_disturbs_nobody(
 ) -> None:
     """A segment that says what cannot be, with checksums that are right, is read or skipped, no more."""
     assert skipped_with(directory, with_checksums(mutated(whole, changes))) in (0, 1)
+
+
+DEFINITION = StreamDefinition(
+    InstrumentationScope("liar"), "c", InstrumentKind.COUNTER, "", "c", "", AggregationSpec(DataKind.SUM)
+).to_text()
+TRUE = SeriesRecord(0, ChunkKind.INTS, HEADER_SIZE + CHUNK.size, 1, b"[]")
+
+
+@pytest.mark.parametrize(
+    ("stream", "series", "expected"),
+    [
+        pytest.param(StreamRecord(DEFINITION, b"c"), TRUE, 0, id="nothing"),
+        pytest.param(StreamRecord(DEFINITION, b"c"), replace(TRUE, stream=1), 1, id="no such stream"),
+        pytest.param(StreamRecord(DEFINITION, b"c"), replace(TRUE, offset=0), 1, id="cell in the header"),
+        pytest.param(StreamRecord(DEFINITION, b"c"), replace(TRUE, offset=HEADER_SIZE), 1, id="in a chunk's"),
+        pytest.param(
+            StreamRecord(DEFINITION, b"c"), replace(TRUE, offset=TRUE.offset + 4), 1, id="unaligned"
+        ),
+        pytest.param(StreamRecord(DEFINITION, b"c"), replace(TRUE, offset=2 * HEADER_SIZE), 1, id="behind"),
+        pytest.param(StreamRecord(DEFINITION, b"c"), replace(TRUE, offset=(1 << 64) - 8), 1, id="far behind"),
+        pytest.param(
+            StreamRecord(DEFINITION, b"c"), replace(TRUE, chunk_kind=ChunkKind.FLOATS), 1, id="kind"
+        ),
+        pytest.param(
+            StreamRecord(DEFINITION, b"c"), replace(TRUE, chunk_kind=ChunkKind.NOTES), 1, id="notes"
+        ),
+        pytest.param(StreamRecord(DEFINITION, b"c"), replace(TRUE, attributes=b"{}"), 1, id="attributes"),
+        pytest.param(StreamRecord(b"{}", b"c"), TRUE, 1, id="definition"),
+        pytest.param(StreamRecord(DEFINITION, b"c", TRUE.offset), TRUE, 1, id="callbacks' cell"),
+    ],
+)
+def test_records_that_contradict_each_other_are_skipped(
+    directory: Path, stream: StreamRecord, series: SeriesRecord, expected: int
+) -> None:
+    """A segment whose records are whole and say what cannot be is left out as if it had never been there."""
+    writer = SegmentWriter.create(directory, Header(FileKind.SEGMENT, BROKEN_ID))
+    writer.allocate(ChunkKind.INTS, 1)
+    writer.append_record(stream.pack())
+    writer.append_record(replace(TRUE, attributes=b'[["before",1]]').pack())
+    writer.append_record(series.pack())
+    found, skipped = read_all(directory)
+    assert (found.get("c") is None, skipped) == (bool(expected), expected)
+    assert {name: found.get(name) for name in HEALTHY} == HEALTHY
+    writer.close()
 
 
 @pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.stem)

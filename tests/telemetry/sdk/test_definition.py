@@ -1,6 +1,7 @@
 """Streams' definitions as canonical text."""
 
 import json
+from dataclasses import fields as dataclass_fields
 from dataclasses import replace
 from typing import Any
 
@@ -86,7 +87,11 @@ def test_whatever_type_a_caller_gave_reads_back() -> None:
     assert (read.scope.name, read.scope.version, read.unit, read.name, read.limit) == ("3", "4", "1", "2", 1)
 
 
-SPEC = json.loads(HISTOGRAM.to_text())["aggregation"]
+def aggregated(definition: StreamDefinition, **fields: Any) -> bytes:
+    """Return a definition's text with another aggregation, in canonical spelling."""
+    names = [each.name for each in dataclass_fields(AggregationSpec)]
+    given = json.loads(definition.to_text())["aggregation"]
+    return changed(definition, aggregation=[*{**dict(zip(names, given, strict=True)), **fields}.values()])
 
 
 @pytest.mark.parametrize(
@@ -118,25 +123,40 @@ SPEC = json.loads(HISTOGRAM.to_text())["aggregation"]
         changed(PLAIN, limit="2000"),
         changed(PLAIN, per_worker=1),
         changed(PLAIN, aggregation=["sum", [], True, 0]),
-        changed(PLAIN, aggregation=["drop", [], True, 0, 0]),
-        changed(PLAIN, aggregation=[[], [], True, 0, 0]),
-        changed(HISTOGRAM, aggregation=["histogram", [1, 2], True, 0, 0]),
-        changed(HISTOGRAM, aggregation=["histogram", [2.0, 1.0], True, 0, 0]),
-        changed(HISTOGRAM, aggregation=["histogram", [1.0, 1.0], True, 0, 0]),
-        changed(HISTOGRAM, aggregation=["histogram", [1.0, float("inf")], True, 0, 0]),
-        changed(HISTOGRAM, aggregation=["histogram", [float("nan")], True, 0, 0]),
-        changed(HISTOGRAM, aggregation=["histogram", [10**400], True, 0, 0]),
-        changed(EXPONENTIAL, aggregation=["exponential_histogram", [], True, 1, 20]),
-        changed(EXPONENTIAL, aggregation=["exponential_histogram", [], True, 16_385, 20]),
-        changed(EXPONENTIAL, aggregation=["exponential_histogram", [], True, 1 << 62, 20]),
-        changed(EXPONENTIAL, aggregation=["exponential_histogram", [], True, float("inf"), 20]),
-        changed(EXPONENTIAL, aggregation=["exponential_histogram", [], True, 160, 21]),
+        aggregated(PLAIN, kind="drop"),
+        aggregated(PLAIN, kind=[]),
+        aggregated(PLAIN, max_size=1),
+        aggregated(HISTOGRAM, bounds=[1, 2]),
+        aggregated(HISTOGRAM, bounds=[2.0, 1.0]),
+        aggregated(HISTOGRAM, bounds=[1.0, 1.0]),
+        aggregated(HISTOGRAM, bounds=[1.0, float("inf")]),
+        aggregated(HISTOGRAM, bounds=[float("nan")]),
+        aggregated(HISTOGRAM, bounds=[10**400]),
+        aggregated(HISTOGRAM, record_min_max=1),
+        aggregated(EXPONENTIAL, max_size=1),
+        aggregated(EXPONENTIAL, max_size=16_385),
+        aggregated(EXPONENTIAL, max_size=1 << 62),
+        aggregated(EXPONENTIAL, max_size=float("inf")),
+        aggregated(EXPONENTIAL, max_scale=21),
+        aggregated(EXPONENTIAL, max_scale=-11),
     ],
 )
 def test_what_no_writer_writes_is_refused(text: bytes) -> None:
     """A text that is not canonical, or asks for what cannot be, is an error of the format."""
     with pytest.raises(InvalidSegmentError):
         StreamDefinition.from_text(text)
+
+
+def test_what_a_writer_writes_is_not_refused() -> None:
+    """The smallest and the largest aggregations are read: what is refused above is refused for a reason."""
+    for text in (
+        aggregated(PLAIN),
+        aggregated(HISTOGRAM, bounds=[1.0, 2.0]),
+        aggregated(HISTOGRAM, bounds=[]),
+        aggregated(EXPONENTIAL, max_size=2, max_scale=-10),
+        aggregated(EXPONENTIAL, max_size=16_384),
+    ):
+        assert StreamDefinition.from_text(text).to_text() == text
 
 
 def test_cells_are_in_the_right_kind_of_chunk() -> None:
