@@ -16,6 +16,7 @@ test: $(VENV)/dev.stamp
 	$(BIN)/pytest $(TESTS)
 
 bench: $(VENV)/dev.stamp
+	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.recorder
 	$(BIN)/python -m benchmarks.backend
 

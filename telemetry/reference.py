@@ -3,6 +3,7 @@
 import sys
 
 from telemetry.catalogue import CATALOGUE, DURATION_BUCKETS, Instrument
+from telemetry.watching import SELF_METRICS
 
 INTRODUCTION = """\
 # The metrics
@@ -10,6 +11,11 @@ INTRODUCTION = """\
 Written by `python -m telemetry.reference` from the catalogue; a test holds the two together.
 
 """
+
+
+STANDARD = """\
+`http.server.*` for requests; `process.*` for each worker, told apart by the label `worker`, the lowest number
+that was free when it began; with `AOSS_GENAI_METRICS`, `gen_ai.client.*` for calls to a model."""
 
 
 def as_markdown() -> str:
@@ -26,8 +32,26 @@ def as_markdown() -> str:
     ]
     buckets = " ".join(f"{bound:g}" for bound in DURATION_BUCKETS)
     return INTRODUCTION + "\n".join(
-        [*rows, "", *labels, "", "## Buckets of the durations, in seconds", "", buckets, ""]
+        [*rows, "", *labels, "", "## Buckets of the durations, in seconds", "", buckets, "", *_others()]
     )
+
+
+def _others() -> list[str]:
+    return [
+        "## The pipeline itself",
+        "",
+        "| Prometheus name | OpenTelemetry name | unit | what it counts or measures |",
+        "|---|---|---|---|",
+        *(
+            f"| `{metric.prometheus_name}` | `{metric.name}` | `{metric.unit}` | {metric.description} |"
+            for metric in SELF_METRICS
+        ),
+        "",
+        "## Standard metrics",
+        "",
+        STANDARD,
+        "",
+    ]
 
 
 def _row(instrument: Instrument) -> str:

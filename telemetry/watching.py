@@ -4,10 +4,10 @@ Source: semantic conventions, "OpenTelemetry SDK metrics"; what they lack is nam
 """
 
 import time
-from collections.abc import Callable, Generator, Iterable
-from typing import Any
+from collections.abc import Callable, Generator
+from typing import Any, NamedTuple
 
-from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, Observation
+from opentelemetry.metrics import Meter, MeterProvider, Observation
 from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult, MetricsData
 
 from telemetry.exposition.sharing import Source
@@ -15,6 +15,64 @@ from telemetry.sdk import MeterProvider as SharedMemoryProvider
 from telemetry.sdk.merged import Merged
 
 METER_NAME = "telemetry.pipeline"
+
+
+class SelfMetric(NamedTuple):
+    """An instrument of the pipeline itself, and the name under which Prometheus shows it."""
+
+    name: str
+    prometheus_name: str
+    unit: str
+    description: str
+
+
+EXPORTED = SelfMetric(
+    "otel.sdk.exporter.metric_data_point.exported",
+    "otel_sdk_exporter_metric_data_point_exported_total",
+    "{data_point}",
+    "Data points that were exported; with error.type, those whose export failed.",
+)
+COLLECTION_DURATION = SelfMetric(
+    "otel.sdk.metric_reader.collection.duration",
+    "otel_sdk_metric_reader_collection_duration_seconds",
+    "s",
+    "Time that a collection over all workers took.",
+)
+OVERFLOWED_SETS = SelfMetric(
+    "otel.sdk.metric.overflowed_sets",
+    "otel_sdk_metric_overflowed_sets_total",
+    "{set}",
+    "Attribute sets that were refused a series of their own by a cardinality limit.",
+)
+DROPPED_SERIES = SelfMetric(
+    "otel.sdk.metric.dropped_series",
+    "otel_sdk_metric_dropped_series_total",
+    "{series}",
+    "Series that were dropped for want of space.",
+)
+SKIPPED_SEGMENTS = SelfMetric(
+    "otel.sdk.worker.skipped_segments",
+    "otel_sdk_worker_skipped_segments",
+    "{segment}",
+    "Files that the last collection left out because they cannot be read.",
+)
+LIVE_WORKERS = SelfMetric("otel.sdk.worker.live", "otel_sdk_worker_live", "{worker}", "Workers that live.")
+FOLDED_WORKERS = SelfMetric(
+    "otel.sdk.worker.folded",
+    "otel_sdk_worker_folded_total",
+    "{worker}",
+    "Dead workers whose numbers were folded into the archive.",
+)
+SELF_METRICS = (
+    COLLECTION_DURATION,
+    EXPORTED,
+    OVERFLOWED_SETS,
+    DROPPED_SERIES,
+    SKIPPED_SEGMENTS,
+    LIVE_WORKERS,
+    FOLDED_WORKERS,
+)
+
 COLLECTION_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
 _TYPE = "otel.component.type"
@@ -33,14 +91,12 @@ class Watch:
         """Create the instruments on a provider."""
         meter = provider.get_meter(METER_NAME)
         self._exported = meter.create_counter(
-            "otel.sdk.exporter.metric_data_point.exported",
-            unit="{data_point}",
-            description="Data points that were exported; with error.type, those whose export failed.",
+            EXPORTED.name, unit=EXPORTED.unit, description=EXPORTED.description
         )
         self._collections = meter.create_histogram(
-            "otel.sdk.metric_reader.collection.duration",
-            unit="s",
-            description="Time that a collection over all workers took.",
+            COLLECTION_DURATION.name,
+            unit=COLLECTION_DURATION.unit,
+            description=COLLECTION_DURATION.description,
             explicit_bucket_boundaries_advisory=COLLECTION_BUCKETS,
         )
         if isinstance(provider, SharedMemoryProvider):
@@ -115,36 +171,17 @@ class _TimedSource:
 
 
 def _observe_shared_memory(meter: Meter, provider: SharedMemoryProvider) -> None:
-    def observing(read: Callable[[], float]) -> list[Callable[[CallbackOptions], Iterable[Observation]]]:
-        return [lambda _: [Observation(read())]]
+    def observe(create: Callable[..., object], metric: SelfMetric, read: Callable[[], float]) -> None:
+        create(
+            metric.name,
+            [lambda _: [Observation(read())]],
+            unit=metric.unit,
+            description=metric.description,
+        )
 
-    meter.create_observable_counter(
-        "otel.sdk.metric.overflowed_sets",
-        observing(lambda: provider.statistics().overflowed_sets),
-        unit="{set}",
-        description="Attribute sets that were refused a series of their own by a cardinality limit.",
-    )
-    meter.create_observable_counter(
-        "otel.sdk.metric.dropped_series",
-        observing(lambda: provider.statistics().dropped_series),
-        unit="{series}",
-        description="Series that were dropped for want of space.",
-    )
-    meter.create_observable_gauge(
-        "otel.sdk.worker.skipped_segments",
-        observing(lambda: provider.statistics().skipped_segments),
-        unit="{segment}",
-        description="Files that the last collection left out because they cannot be read.",
-    )
-    meter.create_observable_gauge(
-        "otel.sdk.worker.live",
-        observing(lambda: provider.statistics().live_workers),
-        unit="{worker}",
-        description="Workers that live.",
-    )
-    meter.create_observable_counter(
-        "otel.sdk.worker.folded",
-        observing(lambda: provider.statistics().folded_workers),
-        unit="{worker}",
-        description="Dead workers whose numbers were folded into the archive.",
-    )
+    counter, gauge = meter.create_observable_counter, meter.create_observable_gauge
+    observe(counter, OVERFLOWED_SETS, lambda: provider.statistics().overflowed_sets)
+    observe(counter, DROPPED_SERIES, lambda: provider.statistics().dropped_series)
+    observe(gauge, SKIPPED_SEGMENTS, lambda: provider.statistics().skipped_segments)
+    observe(gauge, LIVE_WORKERS, lambda: provider.statistics().live_workers)
+    observe(counter, FOLDED_WORKERS, lambda: provider.statistics().folded_workers)

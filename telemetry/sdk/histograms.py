@@ -62,12 +62,14 @@ class Histogram(Synchronous, sdk.Histogram):
             else:
                 cell = self._cells[()]
             store = self._store
-            if not 0 <= amount < _INFINITY:
+            kind = amount.__class__
+            if (kind is not float and kind is not int) or not 0 <= amount < _INFINITY:
                 raise ValueError
             bucket = cell.buckets + bisect_left(self._bounds, amount)
             sums = cell.sums
             floats = cell.floats
-            # No call inside the lock: a signal handler that records there would wait for ever.
+            # No call inside the lock, nor arithmetic of other kinds of numbers, which may be written in Python:
+            # a signal handler that records there would wait for ever.
             with store.lock:
                 if amount < cell.minimum and self._extremes:
                     floats[sums + 2] = amount
@@ -106,7 +108,8 @@ class Histogram(Synchronous, sdk.Histogram):
 
         def record(amount: float, context: Context | None = None) -> None:
             try:
-                if not 0 <= amount < _INFINITY:
+                kind = amount.__class__
+                if (kind is not float and kind is not int) or not 0 <= amount < _INFINITY:
                     raise ValueError
                 bucket = cell.buckets + bisect_left(bounds, amount)
                 sums = cell.sums

@@ -136,7 +136,8 @@ class Store:
         """
         registration = self._worker.registration
         if registration.is_mine:
-            registration.defer(partial(self.record, amount, attributes))
+            # Its own copy: the caller may go on to change the mapping.
+            registration.defer(partial(self.record, amount, self.kept(attributes)))
             return None
         with registration.held():
             if self._worker.is_closed:
@@ -153,8 +154,10 @@ class Store:
     def bind(self, attributes: Mapping[str, AnyValue] | None) -> Cell | None:
         """Return the cell of an attribute set, made if need be, without recording.
 
-        None where there is none.
+        None where there is none, and in a signal handler that cannot have it now.
         """
+        if self._worker.registration.is_mine:
+            return None
         with self._worker.registration.held():
             if self._worker.is_closed:
                 return None

@@ -43,14 +43,21 @@ class Registration:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Hold the lock for the duration of a block."""
-        with self._lock:
-            yield
-        while self._deferred:
-            try:
-                call = self._deferred.popleft()
-            except IndexError:
-                return  # another thread has made it
-            call()
+        try:
+            with self._lock:
+                yield
+        finally:
+            # Also where the block has failed: what was deferred meanwhile has nothing to do with that.
+            while self._deferred:
+                self._make_deferred_call()
+
+    def _make_deferred_call(self) -> None:
+        try:
+            self._deferred.popleft()()
+        except IndexError:
+            pass  # another thread has made it
+        except Exception:
+            _logger.exception("metrics: what a signal handler had measured could not be recorded")
 
 
 class Worker:
@@ -73,7 +80,8 @@ class Worker:
     @property
     def directory(self) -> Path:
         """The run's directory, made if need be; raises OSError or DirectoryRefusedError."""
-        if self._directory is None:
+        # A root that ends removes it if no other process has measured; its children may do so later.
+        if self._directory is None or not self._directory.is_dir():
             self._directory = self._open_directory()
         return self._directory
 
@@ -141,6 +149,9 @@ class Worker:
 
     def close(self) -> None:
         """Let the segment go; the others then count what it holds as that of a dead worker."""
+        if self.registration.is_mine:
+            self.registration.defer(self.close)
+            return
         with self.registration.held():
             self._is_closed = True
             segment, self._segment = self._segment, None
