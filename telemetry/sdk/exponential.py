@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import compress, count
 from math import floor, frexp, ldexp, log
 
+from telemetry.sdk import exact
+from telemetry.sdk.exact import Total
 from telemetry.sdk.merged import ExponentialValue
 
 MAX_SCALE = 20
@@ -80,7 +82,7 @@ def wrap(offset: int, counts: Sequence[int], size: int) -> list[int]:
     return slots
 
 
-def merge(values: Iterable[ExponentialValue], max_size: int) -> ExponentialValue:
+def merge(values: Iterable[ExponentialValue], max_size: int, total: Total = exact.total) -> ExponentialValue:
     """Merge at least one histogram into one, as if it had observed all of their values.
 
     The scale is the highest at which both ranges fit into max_size buckets each. Minimum and maximum are None
@@ -97,7 +99,7 @@ def merge(values: Iterable[ExponentialValue], max_size: int) -> ExponentialValue
     counted = [part for part in parts if part.count]
     return ExponentialValue(
         sum(part.count for part in parts),
-        sum(part.sum for part in parts),
+        total([part.sum for part in parts]),
         _extreme(min, [part.minimum for part in counted]),
         _extreme(max, [part.maximum for part in counted]),
         scale - change,

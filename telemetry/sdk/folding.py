@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import Any
 
+from telemetry.sdk import exact
 from telemetry.sdk.admission import Admissions, digest
 from telemetry.sdk.codec import encode_attributes
 from telemetry.sdk.columns import Stream
@@ -38,6 +39,7 @@ def read_streams(
             sources.add(Source(SegmentReader(path)))
         merger = Merger(directory)
         merger.sources = sources
+        merger.total = exact.total_rounded_up
         streams = finish(_archived(finish(merger.merge())))
     finally:
         sources.close()
@@ -90,7 +92,7 @@ def _sums(stream: Stream, start: int, end: int) -> Iterable[SumValue | None]:
         if not here:
             yield None
         elif has_floats:
-            yield SumValue(total or None, float(sum(fraction)))
+            yield SumValue(total or None, float(exact.total_rounded_up(fraction)))
         else:
             yield SumValue(total, None)
 

@@ -14,9 +14,10 @@ from functools import reduce
 from operator import add
 from pathlib import Path
 
-from telemetry.sdk import clock
+from telemetry.sdk import clock, exact
 from telemetry.sdk.columns import Column, Stream
 from telemetry.sdk.definition import StreamDefinition
+from telemetry.sdk.exact import Total
 from telemetry.sdk.exemplars import read_exemplar
 from telemetry.sdk.layout import ChunkKind, InvalidSegmentError
 from telemetry.sdk.merged import DataKind, Value
@@ -32,6 +33,7 @@ class Merger:
 
     def __init__(self, directory: Path) -> None:
         self.sources = Sources(directory)
+        self.total: Total = exact.total
         self._streams: dict[bytes, Stream] = {}
         self._by_number: list[Stream] = []
         self._columns: dict[Source, dict[int, Column]] = {}
@@ -62,7 +64,7 @@ class Merger:
             yield from self._map(source)
         streams = [stream for stream in self._by_number if stream.columns]
         for stream in streams:
-            yield from _fill(stream, now)
+            yield from _fill(stream, now, self.total)
         streams = [stream for stream in streams if not _is_superseded(stream, streams)]
         yield from self._read_exemplars(sources)
         return streams
@@ -122,7 +124,7 @@ def _is_superseded(stream: Stream, streams: Sequence[Stream]) -> bool:
     )
 
 
-def _fill(stream: Stream, now: int) -> Generator[None]:
+def _fill(stream: Stream, now: int, total: Total) -> Generator[None]:
     stream.refresh()
     merged = stream.merged
     columns = [column for column in stream.columns if column.counts]
@@ -135,7 +137,7 @@ def _fill(stream: Stream, now: int) -> Generator[None]:
         if stream.definition.is_number:
             values.extend(_numbers(stream, columns, start, end))
         else:
-            values.extend(_records(stream, columns, start, end, now))
+            values.extend(_records(stream, columns, range(start, end), now, total))
         yield
     merged.values = values
 
@@ -143,9 +145,8 @@ def _fill(stream: Stream, now: int) -> Generator[None]:
 def _numbers(stream: Stream, columns: Sequence[Column], start: int, end: int) -> Sequence[Value | None]:
     ints = _added([column.int_slice(start, end) for column in columns if column.has_ints], end - start)
     if stream.has_floats:
-        floats = _added(
-            [column.float_slice(start, end) for column in columns if column.has_floats], end - start
-        )
+        parts = [column.float_slice(start, end) for column in columns if column.has_floats]
+        floats = parts[0] if len(parts) == 1 else map(exact.total, zip(*parts, strict=True))
         mask = stream.floats[start:end]
         ints = [i + f if is_float else i for i, f, is_float in zip(ints, floats, mask, strict=True)]
     if stream.all_present:
@@ -154,24 +155,25 @@ def _numbers(stream: Stream, columns: Sequence[Column], start: int, end: int) ->
 
 
 def _added(parts: list[list[float]], size: int) -> list[float]:
+    """Return the sums of lists of a size, place by place."""
     if not parts:
         return [0] * size
     return reduce(lambda one, other: list(map(add, one, other)), parts)
 
 
 def _records(
-    stream: Stream, columns: Sequence[Column], start: int, end: int, now: int
+    stream: Stream, columns: Sequence[Column], ordinals: range, now: int, total: Total
 ) -> Iterator[Value | None]:
     definition = stream.definition
     kind = definition.aggregation.kind
-    for ordinal in range(start, end):
+    for ordinal in ordinals:
         held = [column for column in columns if column.record_at(ordinal) >= 0]
         if kind is DataKind.HISTOGRAM:
-            yield merged_histogram(held, ordinal, len(definition.aggregation.bounds))
+            yield merged_histogram(held, ordinal, len(definition.aggregation.bounds), total)
         elif kind is DataKind.EXPONENTIAL_HISTOGRAM:
-            yield merged_exponential(definition, held, ordinal)
+            yield merged_exponential(definition, held, ordinal, total)
         elif definition.kind.is_observable:
-            yield merged_observed(definition, held, ordinal, now)
+            yield merged_observed(definition, held, ordinal, now, total)
         else:
             value, set_at = merged_gauge(held, ordinal)
             stream.set_at.append(set_at)

@@ -1,10 +1,10 @@
 """The values of series that are records of several cells, merged over the files that have them."""
 
 from collections.abc import Sequence
-from operator import add
 
 from telemetry.sdk.columns import Column
 from telemetry.sdk.definition import StreamDefinition
+from telemetry.sdk.exact import Total
 from telemetry.sdk.exponential import MAX_SCALE, MIN_SCALE, unwrap
 from telemetry.sdk.exponential import merge as merge_exponential
 from telemetry.sdk.layout import ExponentialCell, GaugeCell, HistogramCell, NumberType
@@ -15,32 +15,27 @@ _OCTAVES = 1024  # a float lies less than so many powers of two from 1
 _STALE_NANOS = int(3 * OBSERVE_INTERVAL_SECONDS * 1e9)
 
 
-def merged_histogram(columns: Sequence[Column], ordinal: int, bounds: int) -> HistogramValue | None:
+def merged_histogram(
+    columns: Sequence[Column], ordinal: int, bounds: int, total: Total
+) -> HistogramValue | None:
     """Return the sum of all histograms of a series, with a bucket more than bounds.
 
     None where nothing was seen.
     """
-    merged: HistogramValue | None = None
-    for column in columns:
-        found = _histogram(column, ordinal, bounds)
-        if found is None:
-            continue
-        merged = (
-            found
-            if merged is None
-            else HistogramValue(
-                merged.count + found.count,
-                merged.sum + found.sum,
-                min(merged.minimum, found.minimum),  # type: ignore[type-var]
-                max(merged.maximum, found.maximum),  # type: ignore[type-var]
-                list(map(add, merged.buckets, found.buckets)),
-            )
-        )
-    return merged
+    parts = [found for column in columns if (found := _histogram(column, ordinal, bounds)) is not None]
+    if len(parts) < 2:
+        return parts[0] if parts else None
+    return HistogramValue(
+        sum(part.count for part in parts),
+        total([part.sum for part in parts]),
+        min(part.minimum for part in parts),  # type: ignore[type-var] # None for all or for none
+        max(part.maximum for part in parts),  # type: ignore[type-var]
+        list(map(sum, zip(*(part.buckets for part in parts), strict=True))),
+    )
 
 
 def merged_exponential(
-    definition: StreamDefinition, columns: Sequence[Column], ordinal: int
+    definition: StreamDefinition, columns: Sequence[Column], ordinal: int, total: Total
 ) -> ExponentialValue | None:
     """Return the sum of all exponential histograms of a series; None where nothing was observed."""
     parts = [
@@ -50,7 +45,7 @@ def merged_exponential(
     ]
     if not parts:
         return None
-    return merge_exponential(parts, definition.aggregation.max_size)
+    return merge_exponential(parts, definition.aggregation.max_size, total)
 
 
 def merged_gauge(columns: Sequence[Column], ordinal: int) -> tuple[float | None, int]:
@@ -65,16 +60,14 @@ def merged_gauge(columns: Sequence[Column], ordinal: int) -> tuple[float | None,
 
 
 def merged_observed(
-    definition: StreamDefinition, columns: Sequence[Column], ordinal: int, now: int
+    definition: StreamDefinition, columns: Sequence[Column], ordinal: int, now: int, total: Total
 ) -> float | None:
     """Return what the workers' last callbacks observed, added up or the latest; None where they did not.
 
     A worker whose callbacks have not run for three intervals hangs, and says nothing about the present; of a
     counter, what it said still counts.
     """
-    latest: float | None = None
-    latest_time = -1
-    is_sum = definition.aggregation.kind is DataKind.SUM
+    observed: list[tuple[float, int]] = []
     for column in columns:
         passed = column.source.records.ints[column.observed] if column.observed >= 0 else 0
         if not definition.outlives_worker and now - passed > _STALE_NANOS:
@@ -82,11 +75,12 @@ def merged_observed(
         found = _gauge(column, ordinal)
         if found is None or found[1] < passed:
             continue
-        if is_sum:
-            latest = found[0] if latest is None else latest + found[0]
-        elif found[1] > latest_time:
-            latest, latest_time = found
-    return latest
+        observed.append(found)
+    if not observed:
+        return None
+    if definition.aggregation.kind is DataKind.SUM:
+        return total([value for value, _ in observed])
+    return max(observed, key=lambda each: each[1])[0]
 
 
 def _histogram(column: Column, ordinal: int, bounds: int) -> HistogramValue | None:

@@ -2,7 +2,6 @@
 
 import mmap
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 from telemetry.sdk.layout import (
@@ -166,15 +165,3 @@ class SegmentWriter:
         # Allocated before it is mapped: writing to a hole of a full disk would be SIGBUS.
         os.posix_fallocate(self._fd, self._size, size)
         return mmap.mmap(self._fd, size, offset=self._size)
-
-
-def write_whole(path: Path, header: Header, fill: Callable[[SegmentWriter], None]) -> None:
-    """Write a file of this format that nobody reads until it is renamed; removes it if that fails."""
-    writer = SegmentWriter(path, header, None)
-    try:
-        fill(writer)
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
-    finally:
-        writer.close()

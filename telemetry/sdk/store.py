@@ -28,6 +28,7 @@ _logger = logging.getLogger(__name__)
 
 OVERFLOW: Mapping[str, AnyValue] = {"otel.metric.overflow": True}
 _MOST_ALIASES = 4096
+_LONGEST_ALIAS = 1024  # characters: those that come from outside, such as paths, may be of any size
 _INT64 = 1 << 63
 
 Cell = NumberCell | GaugeSeries | HistogramSeries | ExponentialSeries
@@ -296,7 +297,7 @@ class Store:
                 alias = (*attributes, *attributes.values())
             else:
                 alias = lookup_key(attributes)
-            if alias in self.cells:
+            if alias in self.cells or _length(alias) > _LONGEST_ALIAS:
                 return
         except TypeError:
             return  # it has a list or another value that cannot be a key
@@ -306,6 +307,12 @@ class Store:
             self._aliases.clear()
         self.cells[alias] = cell
         self._aliases.append(alias)
+
+
+def _length(value: object) -> int:
+    if isinstance(value, str | bytes):
+        return len(value)
+    return sum(map(_length, value)) if isinstance(value, tuple) else 1
 
 
 _OVERFLOW_KEY = encode_attributes(OVERFLOW)

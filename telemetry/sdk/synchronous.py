@@ -89,6 +89,9 @@ class Synchronous:
                     self.name,
                 )
                 attributes = None
+            elif attributes:
+                # A copy: it is gone through several times, and another thread may change it meanwhile.
+                attributes = dict(attributes)
             for store in recording.stores:
                 cell = store.record(checked, attributes)
                 if cell is not None and self._samples:

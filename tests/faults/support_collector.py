@@ -49,7 +49,7 @@ class Arrival(NamedTuple):
 class Collector:
     """What came, oldest first, and how to answer.
 
-    `answer` is None to accept; a status or code, and what else the servers below know; `hangs` until `let_go`.
+    `answer` is None to accept, a status or code, or another of those that the servers below know.
     """
 
     def __init__(self) -> None:

@@ -1,6 +1,6 @@
 """A program whose signal handler records, a thousand times a second, while its main thread records as well.
 
-It ends with status 0 if nothing was lost and nothing was counted twice. Arguments: a way, a directory, seconds.
+It ends with status 0 if nothing was lost, nor counted twice. Arguments: a way, a directory, seconds.
 """
 
 import faulthandler
@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation, View
@@ -82,8 +83,11 @@ def unusual_numbers(meter: Any) -> tuple[Recorder, Recorder]:
 
 
 def no_hot_path(meter: Any) -> tuple[Recorder, Recorder]:
-    """Record an exponential histogram, a gauge and a float, and make instruments."""
+    """Record an exponential histogram, a gauge and a float, and ask for instruments."""
     histogram, gauge = meter.create_histogram("exponential"), meter.create_gauge("g")
+    for number in range(50):
+        meter.create_counter(f"c{number}")
+    meter.create_counter("h_of")
 
     def record(number: int) -> None:
         histogram.record(2.0 ** (number % 60 - 30), {"k": str(number % 50)})
@@ -128,10 +132,54 @@ def run(way: str, provider: MeterProvider, seconds: float) -> int:
     return recorded + handled
 
 
+def interrupt_registration(provider: MeterProvider) -> int:
+    """Record wherever a handler may run while a series is made, and return how often there was a record."""
+    counter: Any = provider.get_meter("signals").create_counter("c")
+    interrupted = 0
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal interrupted
+        if Path(frame.f_code.co_filename).name != "worker.py":
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            interrupted += 1
+            counter.add(1, {"handler": str(interrupted % 100)})
+            counter.bind({"handler": "bound"})
+        return trace
+
+    sys.settrace(trace)
+    try:
+        for number in range(20):
+            counter.add(1, {"main": str(number)})
+    finally:
+        sys.settrace(None)
+    return 20 + interrupted
+
+
+def shut_down(provider: MeterProvider) -> None:
+    """Shut down in a handler, while the main thread makes series, and see that both end."""
+    counter = provider.get_meter("signals").create_counter("c")
+    is_over = False
+
+    def handler(*_: object) -> None:
+        nonlocal is_over
+        provider.shutdown(timeout_millis=1000)
+        is_over = True
+
+    signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    number = 0
+    while not is_over:
+        counter.add(1, {"k": str(number % 1000)})
+        number += 1
+    counter.add(1, {"k": "late"})
+
+
 def total(found: dict[str, dict[Any, Any]], *names: str) -> float:
     """Return the sum of the values, or of the counts, of all series of some metrics."""
     values = [value for name in names for value in found[name].values()]
-    return sum(getattr(value, "count", value) if isinstance(value, tuple) else value for value in values)
+    return sum(value if isinstance(value, int | float) else value.count for value in values)
 
 
 def main(way: str, directory: str, seconds: str) -> None:
@@ -140,13 +188,23 @@ def main(way: str, directory: str, seconds: str) -> None:
     faulthandler.dump_traceback_later(float(seconds) + _HANG_SECONDS, exit=True)
     views = [View(instrument_name="exponential", aggregation=ExponentialBucketHistogramAggregation())]
     provider = MeterProvider(directory=Path(directory), views=views)
+    if way == "shutdown":
+        shut_down(provider)
+        return
+    if way == "registration":
+        expected = interrupt_registration(provider)
+        assert expected == total(scraped(provider), "c")
+        provider.shutdown()
+        return
     expected = run(way, provider, float(seconds))
     found = scraped(provider)
     if way == "no hot path":
         counters = [name for name in found if name.startswith("c")]
-        assert expected == total(found, *counters)
-        assert expected == total(found, "exponential")
-        assert expected * 1.5 == total(found, "h_of")
+        assert (expected, expected, expected * 1.5) == (
+            total(found, *counters),
+            total(found, "exponential"),
+            total(found, "h_of"),
+        ), {name: total(found, name) for name in found}
         assert len(found["g"]) == 50
     else:
         assert expected == total(found, "c")

@@ -95,6 +95,11 @@ def work(number: int, acknowledged: Any, options: Mapping[str, Any]) -> None:
     provider.shutdown()
 
 
+def say(number: int) -> None:
+    """Write a line at once."""
+    os.write(1, f"{number}\n".encode())
+
+
 def main() -> None:
     """Start the workers, print their pids, and answer."""
     context: Any = multiprocessing.get_context(sys.argv[1])
@@ -106,14 +111,14 @@ def main() -> None:
     ]
     for worker in workers:
         worker.start()
-        print(worker.pid, flush=True)
+        say(worker.pid)
     for line in sys.stdin:
         if line == "stop\n":
             for worker in workers:
                 worker.terminate()
             for worker in workers:
                 worker.join(20)
-        print(sum(acknowledged), flush=True)
+        say(sum(acknowledged))
 
 
 if __name__ == "__main__":

@@ -83,14 +83,16 @@ def test_one_stream_survives_its_exporter(tmp_path: Path, method: str) -> None:
         for name in (COUNTER, HISTOGRAM):
             points = [arrival.points(name) for arrival in arrivals if arrival.points(name)]
             assert {1} == {len(each) for each in points}, "one series"
-            assert 1 == len({each[0].start_time_unix_nano for each in points})
+            assert len({each[0].start_time_unix_nano for each in points}) == 1
             times = [each[0].time_unix_nano for each in points]
             assert all(one < other for one, other in pairwise(times)), "no instant is reported twice"
         (resource,) = resources(collector.arrivals)
         keys = dict(resource)
-        assert "counting" == keys["service.name"]
-        assert (tmp_path / "metrics" / "instance").read_text().strip().endswith(str(keys["service.instance.id"]))
-        assert [] == [key for key in keys if key.startswith("process.")]
+        assert keys["service.name"] == "counting"
+        assert (
+            (tmp_path / "metrics" / "instance").read_text().strip().endswith(str(keys["service.instance.id"]))
+        )
+        assert [key for key in keys if key.startswith("process.")] == []
 
 
 def test_a_successor_does_not_wait_for_its_interval(tmp_path: Path) -> None:
@@ -115,7 +117,7 @@ def test_a_successor_does_not_wait_for_its_interval(tmp_path: Path) -> None:
             assert second.at - killed < 10
             assert known <= second.value(COUNTER)
             time.sleep(0.5)
-            assert 2 == len(collector.arrivals), "the third worker keeps silent"
+            assert len(collector.arrivals) == 2, "the third worker keeps silent"
             counted = service.stop()
         assert collector.arrivals[-1].value(COUNTER) in (counted, counted + 1)
 
