@@ -17,8 +17,6 @@ test: $(VENV)/dev.stamp
 
 bench: $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks
-	$(BIN)/python -m benchmarks.recorder
-	$(BIN)/python -m benchmarks.backend
 
 # Rewrites the lock files from pyproject.toml with the newest releases that fit.
 lock: $(VENV)/dev.stamp

@@ -121,7 +121,7 @@ class Machine:
             processor=_processor(),
             cores=len(os.sched_getaffinity(0)),
             memory_gib=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-            system=f"{platform.system()} {platform.release()} {platform.machine()}",
+            system=f"{platform.system()} {'.'.join(platform.release().split('.')[:2])} {platform.machine()}",
             python=f"{platform.python_implementation()} {platform.python_version()}",
             versions={name: found for name in PEERS if (found := _version(name))},
             load_before=load(),

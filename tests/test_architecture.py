@@ -73,11 +73,12 @@ def test_the_work_contains_no_telemetry_call(folder: str) -> None:
 
 
 def test_recording_uses_the_api_only() -> None:
-    """Only our SDK, the exposition and the pipeline that is put together from them touch the OpenTelemetry SDK."""
+    """Only our SDK, the exposition, and the pipeline's composition touch the OpenTelemetry SDK."""
     users = {name.split(":")[0] for name in importing("", ("opentelemetry.sdk", "opentelemetry.exporter"))}
     users = {user for user in users if not user.startswith(("telemetry/sdk/", "telemetry/exposition/"))}
     assert users <= {
-        f"telemetry/{name}.py" for name in ("pipeline", "providers", "readers", "official", "watching", "exemplars")
+        f"telemetry/{name}.py"
+        for name in ("pipeline", "providers", "readers", "official", "watching", "exemplars")
     }
 
 

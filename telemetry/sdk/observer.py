@@ -121,7 +121,7 @@ class Observer:
                         observed.append((value, each.attributes))
                     else:
                         self._report(f"gave {value}, which is not finite: ignored", instrument)
-            except Exception as problem:  # noqa: BLE001 - reported
+            except BaseException as problem:  # noqa: BLE001 - SystemExit too would end the thread of the others
                 self._report("failed", instrument, problem)
         # Of a slow callback this is when its values came: taken before, they might be too old at once.
         now = clock.time_ns()
@@ -132,7 +132,7 @@ class Observer:
                 self._report("gave what could not be stored", instrument, problem)
 
     def _report(
-        self, message: str, instrument: ObservableInstrument | None, problem: Exception | None = None
+        self, message: str, instrument: ObservableInstrument | None, problem: BaseException | None = None
     ) -> None:
         name = "an instrument" if instrument is None else instrument.name
         if (name, message) not in self._reported:

@@ -30,6 +30,7 @@ OVERFLOW: Mapping[str, AnyValue] = {"otel.metric.overflow": True}
 _MOST_ALIASES = 4096
 _LONGEST_ALIAS = 1024  # characters: those that come from outside, such as paths, may be of any size
 _INT64 = 1 << 63
+_HASHED_ALONE = (str, bytes, int, float, type(None))
 
 Cell = NumberCell | GaugeSeries | HistogramSeries | ExponentialSeries
 
@@ -283,7 +284,8 @@ class Store:
 
     def _canonical(self, kept: Mapping[str, AnyValue]) -> tuple[Any, bytes]:
         text = encode_attributes(kept)
-        if all(type(value) is str for value in kept.values()):
+        # Two surrogates and the character that they spell have one text, and must not have two cells.
+        if b"\\ud" not in text and all(type(value) is str for value in kept.values()):
             keys = sorted(kept)
             return (*keys, *(kept[key] for key in keys)), text
         return text, text
@@ -295,8 +297,10 @@ class Store:
                 alias: Any = ()
             elif all(issubclass(type(value), str) for value in attributes.values()):
                 alias = (*attributes, *attributes.values())
-            else:
+            elif all(isinstance(value, _HASHED_ALONE) for value in attributes.values()):
                 alias = lookup_key(attributes)
+            else:
+                return  # what is in a sequence would be compared, too, and True == 1
             if alias in self.cells or _length(alias) > _LONGEST_ALIAS:
                 return
         except TypeError:

@@ -51,6 +51,8 @@ class Synchronous:
         self.description = description
         self.instrumentation_scope = scope
         self._cells = _NO_CELLS
+        # A class attribute that is read through an instance costs more, at each measurement.
+        self._least = type(self)._least  # noqa: SLF001 - its own
         self._recording: Recording | None = None
         self._samples = False
         self._needs_context = True

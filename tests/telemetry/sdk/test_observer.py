@@ -123,7 +123,7 @@ def test_callbacks_may_record_and_create(provider: MeterProvider) -> None:
 
 
 def test_generators_are_callbacks(provider: MeterProvider) -> None:
-    """A generator is sent the options each time, and gives nothing when it has ended; a function may yield."""
+    """A generator is sent the options each time, and gives nothing at its end; a function may yield."""
     received = []
 
     def twice() -> Generator[Iterable[Observation], CallbackOptions, None]:
