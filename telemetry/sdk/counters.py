@@ -65,7 +65,7 @@ class Additive(Synchronous):
 
     def bind(self, attributes: Attributes = None) -> "BoundCounter":
         """Return this counter for one attribute set, which is looked up once; its `add` costs least."""
-        attributes = dict(attributes) if attributes else None
+        attributes = self._own(attributes)
         least = self._least
         lock: Any = None
         ints: Any = None

@@ -32,5 +32,5 @@ class Gauge(Synchronous, sdk._Gauge):  # noqa: SLF001 - exported under this name
 
     def bind(self, attributes: Attributes = None) -> BoundGauge:
         """Return this gauge for one attribute set."""
-        attributes = dict(attributes) if attributes else None
+        attributes = self._own(attributes)
         return BoundGauge(lambda amount, context=None: self._record(amount, attributes, context))

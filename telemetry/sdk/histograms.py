@@ -68,8 +68,8 @@ class Histogram(Synchronous, sdk.Histogram):
             bucket = cell.buckets + bisect_left(self._bounds, amount)
             sums = cell.sums
             floats = cell.floats
-            # No call inside the lock, nor arithmetic of other numbers, which may be written in Python: a signal
-            # handler that records there would wait for ever.
+            # No call inside the lock, nor arithmetic of other numbers, which may be written in Python: a
+            # signal handler that records there would wait for ever.
             with store.lock:
                 if amount < cell.minimum and self._extremes:
                     floats[sums + 2] = amount
@@ -94,7 +94,7 @@ class Histogram(Synchronous, sdk.Histogram):
 
     def bind(self, attributes: Attributes = None) -> BoundHistogram:
         """Return this histogram for one attribute set, which is looked up once."""
-        attributes = dict(attributes) if attributes else None
+        attributes = self._own(attributes)
         bounds: tuple[float, ...] = ()
         store: Any = None
         cell: Any = None

@@ -96,7 +96,8 @@ def _point(  # noqa: PLR0917 - the fields of a point
     common: dict[str, Any] = {
         "attributes": stream.merged.attributes[ordinal],
         "start_time_unix_nano": start,
-        "time_unix_nano": now,
+        # A series that was made during the merge starts after what the merge is of.
+        "time_unix_nano": now if start is None else max(now, start),
         "exemplars": exemplars,
     }
     if isinstance(value, HistogramValue):

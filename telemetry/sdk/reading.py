@@ -105,20 +105,23 @@ class SharedMerge:
         return self._merger.sources.skipped
 
     @contextmanager
-    def streams(self, timeout_seconds: float) -> Iterator[list[Stream]]:
+    def streams(self, timeout_seconds: float) -> Iterator[tuple[int, list[Stream]]]:
         """Merge, waiting for whoever merges now, and hold the result still for the duration of a block.
+
+        With it comes the time in Unix nanoseconds of which it is: all that was measured before is in it.
 
         Raises MetricsTimeoutError: whoever merges now may be a generator of this same thread.
         """
         if not self._lock.acquire(timeout=max(0.0, timeout_seconds)):
             raise MetricsTimeoutError("another merge has not ended in time")
         try:
+            now = clock.time_ns()
             merging = self._merger.merge()
             while True:
                 try:
                     next(merging)
                 except StopIteration as end:
-                    yield end.value
+                    yield now, end.value
                     return
         finally:
             self._merger.release()
@@ -151,8 +154,7 @@ def collect(
         if attached.config.wants_delta:
             held.enter_context(base.lock.exclusive())
             base.load()
-        streams = held.enter_context(merge.streams(timeout_seconds))
-        now = clock.time_ns()
+        now, streams = held.enter_context(merge.streams(timeout_seconds))
         taken = [stream for stream in streams if attached.config.takes(stream.definition)]
         data = metrics_data(taken, attached.config, base, resource, now, attached.collected)
         if attached.config.wants_delta:

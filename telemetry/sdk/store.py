@@ -134,12 +134,12 @@ class Store:
     def record(self, amount: float, attributes: Mapping[str, AnyValue] | None) -> Cell | None:
         """Find or make the series of an attribute set, aggregate an amount, and return the cell.
 
-        Logs once and drops what has no space.
+        The attributes stay as they are: in a signal handler this may be done later. Logs once and drops what
+        has no space.
         """
         registration = self._worker.registration
         if registration.is_mine:
-            # Its own copy: the caller may go on to change the mapping.
-            registration.defer(partial(self.record, amount, self.kept(attributes)))
+            registration.defer(partial(self.record, amount, attributes))
             return None
         with registration.held():
             if self._worker.is_closed:
@@ -156,9 +156,10 @@ class Store:
     def bind(self, attributes: Mapping[str, AnyValue] | None) -> Cell | None:
         """Return the cell of an attribute set, made if need be, without recording.
 
-        None where there is none, and in a signal handler that cannot have it now.
+        None where there is none, as before anything was measured in this process: what only binds has no
+        segment. None too in a signal handler that cannot have it now.
         """
-        if self._worker.registration.is_mine:
+        if self._worker.segment is None or self._worker.registration.is_mine:
             return None
         with self._worker.registration.held():
             if self._worker.is_closed:

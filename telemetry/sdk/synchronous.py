@@ -92,7 +92,7 @@ class Synchronous:
                 )
                 attributes = None
             elif attributes:
-                # A copy: it is gone through several times, and another thread may change it meanwhile.
+                # A copy: it is gone through several times, perhaps later, and may be changed meanwhile.
                 attributes = dict(attributes)
             for store in recording.stores:
                 cell = store.record(checked, attributes)
@@ -134,5 +134,25 @@ class Synchronous:
         if recording is None or len(recording.stores) != 1 or not recording.is_enabled():
             return None, None
         store = recording.stores[0]
-        cell = store.bind(attributes)
+        try:
+            cell = store.bind(attributes)
+        except Exception:
+            _logger.exception("metrics: %s cannot be bound to these attributes", self.name)
+            return None, None
         return (None, None) if cell is None else (store, cell)
+
+    def _own(self, attributes: Attributes) -> Attributes:
+        """Return a bound instrument's own copy of its attributes; never raises."""
+        if attributes is None:
+            return None
+        given: Any = attributes
+        if isinstance(given, Mapping):
+            try:
+                return dict(attributes)
+            except Exception:
+                _logger.exception("metrics: %s cannot be bound to these attributes", self.name)
+                return None
+        _logger.warning(
+            "Invalid type %s for attributes of %s. Expected a Mapping or None.", type(given), self.name
+        )
+        return None

@@ -4,6 +4,7 @@ It ends with status 0 if nothing was lost, nor counted twice. Arguments: a way, 
 """
 
 import faulthandler
+import logging
 import signal
 import sys
 import time
@@ -157,21 +158,25 @@ def interrupt_registration(provider: MeterProvider) -> int:
     return 20 + interrupted
 
 
-def shut_down(provider: MeterProvider) -> None:
+def shut_down(provider: MeterProvider, failed: list[object]) -> None:
     """Shut down in a handler, while the main thread makes series, and see that both end."""
     counter = provider.get_meter("signals").create_counter("c")
+    counter.add(1, {"k": "first"})
     is_over = False
 
     def handler(*_: object) -> None:
         nonlocal is_over
-        provider.shutdown(timeout_millis=1000)
+        try:
+            provider.shutdown(timeout_millis=5000)
+        except BaseException as problem:  # noqa: BLE001 - the call that it interrupts would not let it through
+            failed.append(problem)
         is_over = True
 
     signal.signal(signal.SIGALRM, handler)
-    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    signal.setitimer(signal.ITIMER_REAL, 0.01)
     number = 0
     while not is_over:
-        counter.add(1, {"k": str(number % 1000)})
+        counter.add(1, {"k": str(number)})
         number += 1
     counter.add(1, {"k": "late"})
 
@@ -189,7 +194,13 @@ def main(way: str, directory: str, seconds: str) -> None:
     views = [View(instrument_name="exponential", aggregation=ExponentialBucketHistogramAggregation())]
     provider = MeterProvider(directory=Path(directory), views=views)
     if way == "shutdown":
-        shut_down(provider)
+        failed: list[object] = []
+        handler = logging.Handler(logging.ERROR)
+        handler.emit = failed.append  # type: ignore[assignment]
+        logging.getLogger("telemetry").addHandler(handler)
+        for number in range(20):
+            shut_down(MeterProvider(directory=Path(directory, str(number))), failed)
+        assert not failed, failed
         return
     if way == "registration":
         expected = interrupt_registration(provider)

@@ -88,6 +88,10 @@ def work(number: int, acknowledged: Any, options: Mapping[str, Any]) -> None:
     )
     meter = provider.get_meter("workers")
     counter, histogram = meter.create_counter(COUNTER), meter.create_histogram(HISTOGRAM)
+    counter.add(1)
+    acknowledged[number] += 1
+    if options.get("flush"):
+        provider.force_flush()
     while not stopping.wait(0.002):
         histogram.record(0.5 + number)
         counter.add(1)

@@ -1,4 +1,4 @@
-"""Attributes, amounts and names that nobody should use: nothing is raised, no sum is wrong, and the scrape parses."""
+"""Attributes, amounts and names that nobody should use: nothing raises, sums are right, the scrape parses."""
 
 import decimal
 import enum
@@ -141,10 +141,9 @@ def test_any_text_is_a_label(text: str, tmp_path: Path) -> None:
         [value] = scraped(provider)["c"].values()
         assert value == 5
         [sample] = [each for each in samples(provider) if each.name == "c_total"]
-        # What UTF-8 cannot say is said by a replacement; of a pair both halves or the character.
+        # A pair of surrogates is its character; what UTF-8 cannot say, and a NUL, are said by a replacement.
         expected = str.__str__(text).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        shown = sample.labels.get("k", "")
-        assert shown.replace("\ufffd", "?") == expected.replace("\ufffd", "?")
+        assert sample.labels.get("k", "") == expected.replace("\0", "\ufffd")
         assert sample.value == 5
 
 
@@ -201,7 +200,7 @@ def test_mixed_types_are_different_series(tmp_path: Path) -> None:
         counter = provider.get_meter("m").create_counter("c")
         for _ in range(2):
             for value in (True, 1, 1.0, "1", "True", None, False, 0, b"1"):
-                counter.add(1, {"k": value, "other": "x"})  # type: ignore[dict-item]
+                counter.add(1, {"k": value, "other": "x"})
         assert list(scraped(provider)["c"].values()) == [2] * 9
         # Two that look the same as labels are one sample, added up.
         shown = {each.labels.get("k"): each.value for each in samples(provider) if each.name == "c_total"}
@@ -242,9 +241,12 @@ def test_attributes_that_are_none(attributes: Any, tmp_path: Path) -> None:
         counter.add(1, attributes)
         histogram.record(1, attributes)
         gauge.set(1, attributes)
+        counter.bind(attributes).add(1)
+        histogram.bind(attributes).record(1)
+        gauge.bind(attributes).set(1)
         found = scraped(provider)
         assert found["c"].pop(key(k="fine")) == 1
-        assert sum(found["c"].values()) <= 1
+        assert sum(found["c"].values()) <= 2
         assert samples(provider)
 
 
@@ -307,7 +309,8 @@ def test_unusual_amounts_are_counted(amount: Any, value: float, tmp_path: Path) 
         gauge.set(amount)
         found = scraped(provider)
         assert found["c"][key()] == pytest.approx(3 * value, rel=1e-15)
-        assert found["g"][key()] == value
+        assert found["g"][key()] in (value, float(value))
+        value = float(value)
         histogram_value = found["h"][key()]
         assert (histogram_value.count, sum(histogram_value.buckets)) == (3, 3)
         assert histogram_value.sum == pytest.approx(3 * value, rel=1e-15)
@@ -363,7 +366,7 @@ def test_wrong_amounts_are_ignored(amount: Any, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("amount", [2**63 - 1, 2**62, 1.7e308])
 def test_sums_that_grow_beyond_64_bits(amount: float, tmp_path: Path) -> None:
-    """A sum of ints that no cell can hold goes on as a float, and one of floats ends at infinity, as they do."""
+    """A sum of ints that no cell can hold goes on as a float, and one of floats ends at infinity."""
     with provider_in(tmp_path) as provider:
         meter = provider.get_meter("m")
         counter, both = meter.create_counter("c"), meter.create_up_down_counter("u")
@@ -377,7 +380,7 @@ def test_sums_that_grow_beyond_64_bits(amount: float, tmp_path: Path) -> None:
 
 
 def test_names_that_collide(tmp_path: Path) -> None:
-    """Names that become one, kinds and descriptions that contradict each other: the scrape parses, and counts."""
+    """Names that become one, kinds and descriptions that contradict each other: the scrape still parses."""
     with provider_in(tmp_path) as provider:
         meter: Any = provider.get_meter("m")
         for name in ("a.b", "a_b", "a-b", "A/b"):
@@ -403,9 +406,7 @@ def test_names_that_collide(tmp_path: Path) -> None:
             assert exposition(provider, accept)[0]
 
 
-@pytest.mark.parametrize(
-    "name", ["", "1a", "ä", "a b", "a" * 256, "a\n", None, 7, Rude()], ids=lambda name: type(name).__name__
-)
+@pytest.mark.parametrize("name", ["", "1a", "ä", "a b", "a" * 256, "a\n", "a\ud800"])
 def test_names_that_are_none(name: Any, tmp_path: Path) -> None:
     """A name that is none gives an instrument that drops, of every kind."""
     with provider_in(tmp_path) as provider:

@@ -7,7 +7,8 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ from opentelemetry.sdk.metrics.view import (
 )
 
 from telemetry.sdk import MeterProvider
+from telemetry.sdk.reading import SharedMerge
 from tests.support.otlp import Received, grpc_receiver, http_receiver
 from tests.telemetry.sdk.support_metrics import Worker, drain, provider_in
 from tests.telemetry.sdk.support_processes import wait_for
@@ -174,7 +176,7 @@ def test_a_reader_that_comes_later_shows_what_was_before(tmp_path: Path) -> None
 
 
 def test_a_reader_belongs_to_one_provider_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Added twice it is attached once, to another provider not at all; what is not attached is not removed."""
+    """Added twice it is attached once, to another provider not at all; only what is attached is removed."""
     reader = InMemoryMetricReader()
     with (
         provider_in(tmp_path / "m", metric_readers=[reader]) as provider,
@@ -218,6 +220,41 @@ def test_one_of_several_workers_pushes(tmp_path: Path) -> None:
             # At its death, not at the next collection of the reader, which nobody asks for.
             wait_for(lambda: bool(push.given))
             assert [each.value for each in points(push.given[0])["c"]] == [2]
+
+
+def test_a_point_is_of_the_time_before_it_was_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that was measured before a point's time is in the point, also what came while others were read."""
+    reader = InMemoryMetricReader()
+    with provider_in(tmp_path / "m", metric_readers=[reader]) as provider:
+        counter = provider.get_meter("test").create_counter("c")
+        counter.add(1)
+        added: list[int] = []
+
+        merged = SharedMerge.streams
+
+        @contextmanager
+        def late(*given: Any) -> Iterator[Any]:
+            with merged(*given) as streams:
+                # After the cells were read, before the points are made.
+                counter.add(1)
+                added.append(time.time_ns())
+                yield streams
+
+        monkeypatch.setattr(SharedMerge, "streams", late)
+        (point,) = points(reader.get_metrics_data())["c"]
+        assert point.value == 1
+        assert point.start_time_unix_nano <= point.time_unix_nano < added[0]
+
+
+def test_who_was_shut_down_leads_no_more(tmp_path: Path) -> None:
+    """A duty that outlasts the shutdown of its worker does not keep others from leading."""
+    first, second = Mine(push=True), Mine(push=True)
+    with provider_in(tmp_path / "m", metric_readers=[first]) as provider:
+        provider.get_meter("test").create_counter("c").add(1)
+    provider._readers.take_over()
+    with provider_in(tmp_path / "m", metric_readers=[second]) as other:
+        other.force_flush()
+        assert [each.value for each in points(second.given[-1])["c"]] == [1]
 
 
 def test_a_reader_that_fails_is_named(tmp_path: Path) -> None:
@@ -325,6 +362,11 @@ def largest(_: Any) -> Callable[..., Largest]:
     return Largest
 
 
+def three(_: Any) -> Callable[..., SimpleFixedSizeExemplarReservoir]:
+    """Return what makes reservoirs of three places."""
+    return partial(SimpleFixedSizeExemplarReservoir, size=3)
+
+
 def test_custom_reservoirs(tmp_path: Path) -> None:
     """The reservoirs of a View keep what they choose; several per series, and ids, come through."""
     views = [
@@ -332,7 +374,7 @@ def test_custom_reservoirs(tmp_path: Path) -> None:
         View(
             instrument_name="c",
             attribute_keys={"k"},
-            exemplar_reservoir_factory=lambda _: lambda: SimpleFixedSizeExemplarReservoir(size=3),
+            exemplar_reservoir_factory=three,
         ),
     ]
     reader = InMemoryMetricReader()
@@ -406,7 +448,7 @@ def test_a_reservoir_that_fails_harms_nobody(tmp_path: Path, caplog: pytest.LogC
 
 
 def test_a_custom_aggregation_is_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A subclass of Aggregation cannot be run over several workers: its View is not applied, and that is said."""
+    """A subclass of Aggregation cannot be run over several workers: its View is not applied, and logged."""
 
     class Mean(Aggregation):
         def _create_aggregation(self, *_: Any, **__: Any) -> Any:
