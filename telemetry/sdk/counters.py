@@ -40,7 +40,7 @@ class Additive(Synchronous):
                 key = (*attributes, *values)
                 cell: Any = self._cells.get(key)
                 if cell is None:
-                    cell = self._cells[key, tuple(map(type, values))]  # `lookup_key`, without a call
+                    cell = self._cells[key, tuple(map(type, values))]  # `alias`, without its calls
             else:
                 cell = self._cells[()]
             # No call inside the lock: a signal handler that records there would wait for ever.

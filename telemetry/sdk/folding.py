@@ -9,6 +9,7 @@ from typing import Any
 
 from telemetry.sdk import exact
 from telemetry.sdk.admission import Admissions, digest
+from telemetry.sdk.attribute_sets import OVERFLOW
 from telemetry.sdk.codec import encode_attributes
 from telemetry.sdk.columns import Stream
 from telemetry.sdk.definition import InstrumentKind, StreamDefinition
@@ -21,7 +22,6 @@ from telemetry.sdk.merged import DataKind, ExponentialValue, HistogramValue
 from telemetry.sdk.records import merged_gauge
 from telemetry.sdk.snapshot import SegmentReader
 from telemetry.sdk.sources import Source
-from telemetry.sdk.store import OVERFLOW
 
 _logger = logging.getLogger(__name__)
 

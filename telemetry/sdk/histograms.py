@@ -58,7 +58,7 @@ class Histogram(Synchronous, sdk.Histogram):
                 key = (*attributes, *values)
                 cell: Any = self._cells.get(key)
                 if cell is None:
-                    cell = self._cells[key, tuple(map(type, values))]  # `lookup_key`, without a call
+                    cell = self._cells[key, tuple(map(type, values))]  # `alias`, without its calls
             else:
                 cell = self._cells[()]
             store = self._store

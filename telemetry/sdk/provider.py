@@ -258,7 +258,7 @@ class MeterProvider(api.MeterProvider):
             shown = instrument.shown_name if definition.name == instrument.name else definition.name
             if store is None:
                 view = None if definition.view is None else self._views[definition.view]
-                reservoirs = Reservoirs.of(view, definition.aggregation)
+                reservoirs = Reservoirs.of(view, definition.aggregation, self._worker)
                 store = self._stores[text] = Store(definition, shown, self._worker, reservoirs)
             targets.append(Target(store, shown))
         self._targets[id(instrument)] = targets

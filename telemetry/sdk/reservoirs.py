@@ -1,7 +1,6 @@
 """Exemplar reservoirs that a View brings: one for each series, in the process that measures."""
 
 import logging
-import threading
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Protocol
@@ -17,6 +16,7 @@ from telemetry.sdk import clock
 from telemetry.sdk.definition import AggregationSpec
 from telemetry.sdk.exemplars import ExemplarPool
 from telemetry.sdk.merged import DataKind
+from telemetry.sdk.worker import Worker
 
 _logger = logging.getLogger(__name__)
 
@@ -42,14 +42,15 @@ class Reservoirs:
     logged once, and exemplars are missing.
     """
 
-    def __init__(self, make: Callable[[], ExemplarReservoir]) -> None:
+    def __init__(self, make: Callable[[], ExemplarReservoir], worker: Worker) -> None:
         self._make = make
-        self._lock = threading.Lock()
+        self._worker = worker
+        self._epoch = -1
         self._by_series: dict[Numbered, tuple[ExemplarReservoir, Mapping[str, AnyValue]]] = {}
         self._has_failed = False
 
     @classmethod
-    def of(cls, view: View | None, aggregation: AggregationSpec) -> "Reservoirs | None":
+    def of(cls, view: View | None, aggregation: AggregationSpec, worker: Worker) -> "Reservoirs | None":
         """Return those that a View asks for; None where the standard ones serve."""
         factory = None if view is None else view._exemplar_reservoir_factory  # noqa: SLF001
         if factory is None or factory is _default_reservoir_factory:
@@ -64,12 +65,7 @@ class Reservoirs:
         except Exception:
             _logger.exception("metrics: a View's exemplar_reservoir_factory failed; the standard ones serve")
             return None
-        return cls(partial(builder, **given))
-
-    def forget(self) -> None:
-        """Start anew, in another segment."""
-        self._lock = threading.Lock()
-        self._by_series.clear()
+        return cls(partial(builder, **given), worker)
 
     def offer(
         self,
@@ -81,16 +77,18 @@ class Reservoirs:
     ) -> None:
         """Offer a measurement that the filter let through to the reservoir of its series."""
         try:
-            with self._lock:
-                found = self._by_series.get(series)
-                if found is None:
-                    found = self._by_series[series] = self._make(), kept
+            self._enter_segment()
+            found = self._by_series.get(series)
+            if found is None:
+                # Without a lock, which a fork might leave locked: of two made at once, one stays.
+                found = self._by_series.setdefault(series, (self._make(), kept))
             found[0].offer(amount, clock.time_ns(), attributes, context)
         except Exception as problem:  # noqa: BLE001 - reported
             self._report(problem)
 
     def publish(self, pool: ExemplarPool) -> None:
         """Collect from every reservoir."""
+        self._enter_segment()
         for series, (reservoir, kept) in list(self._by_series.items()):
             try:
                 exemplars: list[Exemplar] = reservoir.collect(kept)
@@ -106,6 +104,12 @@ class Reservoirs:
                     )
             except Exception as problem:  # noqa: BLE001 - reported
                 self._report(problem)
+
+    def _enter_segment(self) -> None:
+        """Start anew in another segment, as in a forked child."""
+        if self._epoch != self._worker.epoch:
+            self._epoch = self._worker.epoch
+            self._by_series.clear()
 
     def _report(self, problem: Exception) -> None:
         if not self._has_failed:

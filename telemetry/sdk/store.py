@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.context import Context
 from opentelemetry.util.types import AnyValue
 
 from telemetry.sdk import clock
 from telemetry.sdk.admission import digest
+from telemetry.sdk.attribute_sets import OVERFLOW, OVERFLOW_TEXT, alias, canonical, cleaned
 from telemetry.sdk.cells import ExponentialSeries, GaugeSeries, HistogramSeries, NumberCell
 from telemetry.sdk.codec import encode_attributes
 from telemetry.sdk.definition import StreamDefinition
@@ -26,23 +26,10 @@ from telemetry.sdk.worker import Worker
 
 _logger = logging.getLogger(__name__)
 
-OVERFLOW: Mapping[str, AnyValue] = {"otel.metric.overflow": True}
 _MOST_ALIASES = 4096
-_LONGEST_ALIAS = 1024  # characters: those that come from outside, such as paths, may be of any size
 _INT64 = 1 << 63
-_HASHED_ALONE = (str, bytes, int, float, type(None))
 
 Cell = NumberCell | GaugeSeries | HistogramSeries | ExponentialSeries
-
-
-def lookup_key(attributes: Mapping[str, AnyValue]) -> Any:
-    """Return the key by which an attribute set is found again without being cleaned or put in order.
-
-    Only sets whose values are all texts have their plain key in a store, and no other value equals a text: so
-    a set with True, 1 or 1.0, which are equal, is found by this key, which tells them apart.
-    """
-    values = attributes.values()
-    return (*attributes, *values), tuple(map(type, values))
 
 
 class Store:
@@ -74,26 +61,15 @@ class Store:
         self.lock._at_fork_reinit()  # type: ignore[attr-defined]  # noqa: SLF001 - as the standard library does
         self.cells.clear()
         self._aliases.clear()
-        if self.reservoirs is not None:
-            self.reservoirs.forget()
 
     def kept(self, attributes: Mapping[str, AnyValue] | None) -> dict[str, AnyValue]:
         """Return the attributes that identify the series: cleaned, and those only that the View keeps."""
-        if not attributes:
-            cleaned: dict[str, AnyValue] = {}
-        elif all(type(key) is str and key and type(value) is str for key, value in attributes.items()):
-            cleaned = dict(attributes)
-        else:
-            # A StrEnum's member is its text: the two must not be two series.
-            cleaned = {
-                key: str.__str__(value) if isinstance(value, str) else value
-                for key, value in BoundedAttributes(attributes=attributes).items()
-            }
+        kept = cleaned(attributes)
         if (keys := self.definition.keys) is not None:
-            cleaned = {key: value for key, value in cleaned.items() if key in keys}
+            kept = {key: value for key, value in kept.items() if key in keys}
         if self.definition.per_worker:
-            cleaned["worker"] = self._worker.slot
-        return cleaned
+            kept["worker"] = self._worker.slot
+        return kept
 
     def cell(self, attributes: Mapping[str, AnyValue] | None) -> Cell | None:
         """Return the cell of an attribute set, made if need be; None where there is no space for it.
@@ -101,8 +77,7 @@ class Store:
         The caller holds the registration.
         """
         self._enter_segment()
-        kept = self.kept(attributes)
-        key, text = self._canonical(kept)
+        key, text = canonical(self.kept(attributes))
         cell = self.cells.get(key)
         if cell is None:
             if not self._worker.admissions.admit(self._digest, digest(text), self.definition.limit):
@@ -180,7 +155,7 @@ class Store:
     ) -> None:
         """Keep a measurement of a cell as an exemplar, with those of its attributes that the series lacks."""
         if self.reservoirs is not None:
-            kept = OVERFLOW if cell is self.cells.get(_OVERFLOW_KEY) else self.kept(attributes)
+            kept = OVERFLOW if cell is self.cells.get(OVERFLOW_TEXT) else self.kept(attributes)
             self.reservoirs.offer(cell, amount, attributes, kept, context)
             return
         aggregation = self.definition.aggregation
@@ -190,10 +165,9 @@ class Store:
         elif aggregation.kind is DataKind.EXPONENTIAL_HISTOGRAM:
             bucket = None
         filtered: Mapping[str, AnyValue] = {}
-        if attributes and (self.definition.keys is not None or cell is self.cells.get(_OVERFLOW_KEY)):
-            kept = {} if cell is self.cells.get(_OVERFLOW_KEY) else self.kept(attributes)
-            cleaned = BoundedAttributes(attributes=attributes)
-            filtered = {key: value for key, value in cleaned.items() if key not in kept}
+        if attributes and (self.definition.keys is not None or cell is self.cells.get(OVERFLOW_TEXT)):
+            kept = {} if cell is self.cells.get(OVERFLOW_TEXT) else self.kept(attributes)
+            filtered = {key: value for key, value in cleaned(attributes).items() if key not in kept}
         sampler.keep(cell.series, place_of(bucket), amount, filtered, context)
 
     def _add(self, cell: NumberCell, amount: float, attributes: Mapping[str, AnyValue] | None) -> None:
@@ -215,8 +189,8 @@ class Store:
     def _allocate_number(
         self, kind: ChunkKind, attributes: Mapping[str, AnyValue] | None, cell: NumberCell
     ) -> tuple[Chunk, int]:
-        is_overflow = cell is self.cells.get(_OVERFLOW_KEY)
-        text = _OVERFLOW_KEY if is_overflow else encode_attributes(self.kept(attributes))
+        is_overflow = cell is self.cells.get(OVERFLOW_TEXT)
+        text = OVERFLOW_TEXT if is_overflow else encode_attributes(self.kept(attributes))
         chunk, index = self._worker.require_segment().allocate(kind, 1)
         cell.series = self._announce(kind, chunk, index, text)
         return chunk, index
@@ -256,8 +230,6 @@ class Store:
             return
         self.cells.clear()
         self._aliases.clear()
-        if self.reservoirs is not None:
-            self.reservoirs.forget()
         observed_at = 0
         if self.definition.kind.is_observable:
             chunk, index = segment.allocate(ChunkKind.RECORDS, 1)
@@ -269,9 +241,9 @@ class Store:
         self._epoch = self._worker.epoch
 
     def _overflow_cell(self, attributes: Mapping[str, AnyValue] | None) -> Cell:
-        cell = self.cells.get(_OVERFLOW_KEY)
+        cell = self.cells.get(OVERFLOW_TEXT)
         if cell is None:
-            cell = self.cells[_OVERFLOW_KEY] = self._make(_OVERFLOW_KEY)
+            cell = self.cells[OVERFLOW_TEXT] = self._make(OVERFLOW_TEXT)
         self.overflowed_sets += 1
         if self.overflowed_sets == 1:
             _logger.warning(
@@ -283,41 +255,14 @@ class Store:
         self._remember(attributes, cell)
         return cell
 
-    def _canonical(self, kept: Mapping[str, AnyValue]) -> tuple[Any, bytes]:
-        text = encode_attributes(kept)
-        # Two surrogates and the character that they spell have one text, and must not have two cells.
-        if b"\\ud" not in text and all(type(value) is str for value in kept.values()):
-            keys = sorted(kept)
-            return (*keys, *(kept[key] for key in keys)), text
-        return text, text
-
     def _remember(self, attributes: Mapping[str, AnyValue] | None, cell: Cell) -> None:
         """Let an attribute set be found again as it was given."""
-        try:
-            if not attributes:
-                alias: Any = ()
-            elif all(issubclass(type(value), str) for value in attributes.values()):
-                alias = (*attributes, *attributes.values())
-            elif all(isinstance(value, _HASHED_ALONE) for value in attributes.values()):
-                alias = lookup_key(attributes)
-            else:
-                return  # what is in a sequence would be compared, too, and True == 1
-            if alias in self.cells or _length(alias) > _LONGEST_ALIAS:
-                return
-        except TypeError:
-            return  # it has a list or another value that cannot be a key
+        key = alias(attributes)
+        if key is None or key in self.cells:
+            return
         if len(self._aliases) >= _MOST_ALIASES:
             for each in self._aliases:
                 self.cells.pop(each, None)
             self._aliases.clear()
-        self.cells[alias] = cell
-        self._aliases.append(alias)
-
-
-def _length(value: object) -> int:
-    if isinstance(value, str | bytes):
-        return len(value)
-    return sum(map(_length, value)) if isinstance(value, tuple) else 1
-
-
-_OVERFLOW_KEY = encode_attributes(OVERFLOW)
+        self.cells[key] = cell
+        self._aliases.append(key)

@@ -72,12 +72,17 @@ def test_item_18_a_bound_instrument_looks_nothing_up(
 
 
 def test_item_18_the_limit_is_checked_at_bind(make: Callable[..., MeterProvider]) -> None:
-    """What is bound past the limit adds to the overflow, and what was bound before keeps its place."""
+    """What is bound past the limit adds to the overflow, and what was bound before keeps its place.
+
+    Once something was measured: what only binds, as before a fork, makes no files.
+    """
     reader = InMemoryMetricReader()
     provider = make(
         metric_readers=[reader], views=[View(instrument_name="c", aggregation_cardinality_limit=1)]
     )
-    counter = cast("Counter", provider.get_meter("m").create_counter("c"))
+    meter = provider.get_meter("m")
+    meter.create_counter("other").add(1)
+    counter = cast("Counter", meter.create_counter("c"))
     first, second = counter.bind({"n": 1}), counter.bind({"n": 2})
     second.add(5)
     first.add(1)

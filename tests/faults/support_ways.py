@@ -115,7 +115,9 @@ def while_threads_record() -> None:
         while not stopping.is_set():
             number += 1
             meter.create_counter(f"noise{number % 50}").add(1, {"k": str(number % 3000)})
-            exponential.record(2.0 ** (number % 100 - 50), {"thread": str(thread), "k": str(number % 300)})
+            # Most of the time: its lock is the one that is held for longest.
+            for power in range(-30, 30):
+                exponential.record(2.0**power, {"thread": str(thread), "k": str(number % 300)})
             gauge.set(number, {"k": str(thread)})
             meter.create_counter("noise").bind({"k": str(number % 3000)}).add(1)
             provider.observe()

@@ -37,6 +37,10 @@ class Service:
         """Return how much the workers know to be counted."""
         return self._ask("count")
 
+    def least(self) -> int:
+        """Return how much the worker that counted least knows to have counted."""
+        return self._ask("least")
+
     def stop(self) -> int:
         """Let all workers shut down at once, wait for that, and return what they know to be counted."""
         return self._ask("stop")
@@ -122,7 +126,7 @@ def main() -> None:
                 worker.terminate()
             for worker in workers:
                 worker.join(20)
-        say(sum(acknowledged))
+        say(min(acknowledged) if line == "least\n" else sum(acknowledged))
 
 
 if __name__ == "__main__":
