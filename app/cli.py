@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import closing, suppress
 from importlib.metadata import version
+from pathlib import Path
 
 import structlog
 import uvicorn
@@ -22,6 +23,7 @@ from app.security import is_loopback
 from app.settings import Settings
 from app.store.database import Database
 from telemetry.environment import SettingsError
+from telemetry.sdk.run import DirectoryRefusedError, open_directory
 from telemetry.settings import TelemetrySettings
 
 # Beyond the drain limit, for streams to show their last events; a reader that does not read is then cut off.
@@ -38,10 +40,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             os.environ[f"AOSS_{name.upper()}"] = str(value)
     try:
         settings = Settings.from_environment(os.environ)
-        TelemetrySettings.from_environment(os.environ)
+        telemetry_settings = TelemetrySettings.from_environment(os.environ)
     except SettingsError as error:
         _complain(f"these settings cannot be used:\n{error}")
         return 2
+    if telemetry_settings.directory is not None:
+        try:
+            open_directory(Path(telemetry_settings.directory))
+        except (DirectoryRefusedError, OSError) as error:
+            _complain(f"AOSS_METRICS_DIR cannot be used: {error}")
+            return 2
     return _serve(settings)
 
 

@@ -41,6 +41,27 @@ def test_names_every_bad_setting() -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_a_directory_for_metrics_that_others_may_write(tmp_path: Path) -> None:
+    """It starts with no directory for metrics that is not to be trusted, and says why in one line."""
+    exposed = tmp_path / "metrics"
+    exposed.mkdir()
+    exposed.chmod(0o777)
+    done = aoss("serve", AOSS_DATA_DIR=str(tmp_path / "data"), AOSS_METRICS_DIR=str(exposed))
+    assert done.returncode == 2
+    assert f"AOSS_METRICS_DIR cannot be used: {exposed}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_numbers_continue_in_a_directory_of_ones_own(data_dir: Path, tmp_path: Path) -> None:
+    """With AOSS_METRICS_DIR a restarted backend goes on counting where the one before stopped."""
+    environment = {"AOSS_METRICS_DIR": str(tmp_path / "metrics")}
+    with running_backend(data_dir, environment) as backend:
+        backend.execute("true")
+    with running_backend(data_dir, environment) as backend:
+        backend.execute("true")
+        assert backend.total("aoss_executions_total") == 2
+
+
 def test_port_in_use(tmp_path: Path) -> None:
     """A port that is taken is named, with the way to choose another."""
     with socket.socket() as taken:
