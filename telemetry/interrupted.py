@@ -68,14 +68,21 @@ def account_for_interrupted(provider: MeterProvider, instruments: Instruments) -
 
     def corrections(dead: DeadWorker) -> Iterator[Correction]:
         noted = list(_noted(dead.notes))
-        started = _tally(dead.points(instruments.executions.instrument), "agent_type", "server_tag")
+        begun = dead.points(instruments.executions.instrument)
+        started = _tally(begun, "agent_type", "server_tag")
         ended = dead.points(instruments.executions_completed.instrument)
         missing = started - _tally(ended, "agent_type", "server_tag")
         durations = _tally(ended, "agent_type", "status")
         durations.subtract(
             _tally(dead.points(instruments.execution_duration.instrument), "agent_type", "status")
         )
-        for (agent_type, server_tag), count in missing.items():
+        # Beyond the limit it is not known which ones have ended, but how many.
+        elsewhere = max(0, _unplaced(ended) - _unplaced(begun))
+        for (agent_type, server_tag), unmatched in missing.items():
+            count = max(0, unmatched - elsewhere)
+            elsewhere -= unmatched - count
+            if not count:
+                continue
             attributes = {"agent_type": agent_type, "server_tag": server_tag, "status": _INTERRUPTED}
             yield Correction(instruments.executions_completed.instrument, count, attributes)
             durations[agent_type, _INTERRUPTED] += count
@@ -98,6 +105,13 @@ def _tally(points: Iterable[tuple[SeriesAttributes, Value]], *keys: str) -> "Tal
     return found
 
 
+def _unplaced(points: Iterable[tuple[SeriesAttributes, Value]]) -> int:
+    """Count what is beyond the cardinality limit of a counter."""
+    return sum(
+        value for attributes, value in points if "agent_type" not in attributes and isinstance(value, int)
+    )
+
+
 def _noted(notes: Iterable[bytes]) -> Iterator[_Noted]:
     for payload in notes:
         with suppress(ValueError, TypeError):
@@ -106,10 +120,7 @@ def _noted(notes: Iterable[bytes]) -> Iterator[_Noted]:
 
 
 def _time_of_one(noted: list[_Noted], agent_type: str, heartbeat: int) -> float:
-    """Take a noted execution of an agent type.
-
-    And return the seconds until its worker's last sign of life.
-    """
+    """Take a noted execution of an agent type; return the seconds to its worker's last sign of life."""
     for place, note in enumerate(noted):
         if note.agent_type == agent_type:
             del noted[place]

@@ -105,7 +105,12 @@ class Pipeline:
         One worker has the port; when it dies, another one takes it over. Without a token only loopback is
         served.
         """
-        if self.settings.scrape_port is None or not isinstance(self.meter_provider, SharedMemoryProvider):
+        if self.settings.scrape_port is None or self.endpoint is _empty_scrape:
+            return
+        if not isinstance(self.meter_provider, SharedMemoryProvider):
+            _logger.warning(
+                "metrics have no port of their own under the meter provider %s", self.settings.provider
+            )
             return
         if not bearer_token and not _is_loopback(self.settings.scrape_host):
             _logger.error(
@@ -113,13 +118,19 @@ class Pipeline:
                 self.settings.scrape_host,
             )
             return
-        self._server = exposition.start_http_server(
-            self._watch.source(self.meter_provider),
-            self.settings.scrape_host,
-            self.settings.scrape_port,
-            bearer_token=bearer_token,
-            **self._labelling(),
-        )
+        try:
+            self._server = exposition.start_http_server(
+                self._watch.source(self.meter_provider),
+                self.settings.scrape_host,
+                self.settings.scrape_port,
+                bearer_token=bearer_token,
+                **self._labelling(),
+            )
+        except OSError:
+            # The host is no address of this machine, or the port needs rights: the backend works without.
+            _logger.exception(
+                "metrics cannot be served at %s:%d", self.settings.scrape_host, self.settings.scrape_port
+            )
 
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
         """Return the exposition and its content type, in the format that an Accept header asks for; blocks.

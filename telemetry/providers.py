@@ -4,6 +4,7 @@ import logging
 import os
 import platform
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -35,10 +36,7 @@ _EXEMPLAR_FILTERS: dict[str, type[ExemplarFilter]] = {
 def build_provider(
     settings: TelemetrySettings, push_readers: Sequence[PeriodicExportingMetricReader]
 ) -> tuple[OfficialScrape | None, MeterProvider]:
-    """Return the provider that OTEL_PYTHON_METER_PROVIDER names.
-
-    And the official exporter where that serves.
-    """
+    """Return the official exporter, None where ours serves, and the provider that the settings name."""
     common: dict[str, Any] = {
         "resource": _resource(settings),
         "views": _views(settings),
@@ -53,7 +51,14 @@ def build_provider(
     if settings.provider == OFFICIAL_SDK:
         return scrape, SdkMeterProvider([*pull_readers, *push_readers], **common)
     # Somebody else's: what it cannot take is left out, and said.
-    provider = metrics.get_meter_provider()
+    try:
+        provider = metrics.get_meter_provider()
+    except Exception:
+        # The API raises StopIteration for a name that no distribution registers, and what an import raises.
+        _logger.exception(
+            "the meter provider %s cannot be had: %s is used instead", settings.provider, SHARED_MEMORY
+        )
+        return build_provider(replace(settings, provider=SHARED_MEMORY), push_readers)
     add = getattr(provider, "add_metric_reader", None)
     if add is None:
         _logger.warning("the meter provider %s takes no readers: nothing is shown", settings.provider)

@@ -65,8 +65,8 @@ def _power(index: int, scale: int) -> float:
 def classic(value: HistogramValue | ExponentialValue, bounds: Bounds) -> HistogramValue:
     """Return a histogram under classic bounds.
 
-    A negative value that equals a
-    bound is counted above it, since exponential buckets are mirrored at 0 and classic ones are not.
+    A negative value that equals a bound is counted above it, since exponential buckets are mirrored at 0 and
+    classic ones are not.
     """
     if isinstance(value, HistogramValue):
         if len(value.buckets) == len(bounds.upper) + 1:

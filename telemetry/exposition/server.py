@@ -58,6 +58,8 @@ class MetricsServer:
         self._sockets = []
 
     def _run(self) -> None:
+        if not self._sockets:
+            _logger.info("the metrics port %s:%d is taken; this worker waits for it", self._host, self._port)
         while not self._sockets:
             if self._stopping.wait(RETRY_SECONDS):
                 return

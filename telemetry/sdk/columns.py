@@ -173,6 +173,7 @@ class Stream:
         self.has_floats = False
         self.all_present = True
         self.set_at: list[int] = []
+        self.is_reported = False
         self._attributes = AttributeSets()
         self._ordinals: dict[bytes, int] = {}
         self._starts = array("q")

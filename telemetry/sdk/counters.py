@@ -34,6 +34,7 @@ class Additive(Synchronous):
         context: Context | None = None,
     ) -> None:
         """Add a finite amount, to a counter a non-negative one; never raises."""
+        committed = False
         try:
             if attributes:
                 values = attributes.values()
@@ -49,12 +50,17 @@ class Additive(Synchronous):
                     raise ValueError
                 with self._lock:
                     cell.ints[cell.int_index] += amount
+                    committed = True
             elif amount.__class__ is float and self._least <= amount < _INFINITY:
                 with self._lock:
                     cell.floats[cell.float_index] += amount
+                    committed = True
             else:
                 raise ValueError
-        except Exception:  # noqa: BLE001 - new, unusual or wrong: nothing was added yet
+        except Exception:
+            if committed:
+                raise  # by a signal handler: to whom it is meant for, and nothing is added twice
+            # New, unusual or wrong.
             self._record(amount, attributes, context)
             return
         if self._samples:
@@ -86,16 +92,22 @@ class Additive(Synchronous):
 
         def add(amount: int | float, context: Context | None = None) -> None:  # noqa: PYI041 - as above
             nonlocal samples, needs_context
+            committed = False
             try:
                 if amount.__class__ is int and amount >= least:
                     with lock:
                         ints[int_index] += amount
+                        committed = True
                 elif amount.__class__ is float and least <= amount < _INFINITY:
                     with lock:
                         floats[float_index] += amount
+                        committed = True
                 else:
                     raise ValueError
-            except Exception:  # noqa: BLE001 - not there yet, full, wrong, or of a segment that was closed
+            except Exception:
+                if committed:
+                    raise  # as above
+                # Not there yet, full, wrong, or of a segment that was closed.
                 self._record(amount, attributes, context)
                 samples, needs_context = self._samples, self._needs_context
                 point()

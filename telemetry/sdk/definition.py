@@ -162,13 +162,15 @@ class StreamDefinition:
         raise InvalidSegmentError("a series is in a chunk of the wrong kind")
 
     def is_succeeded_by(self, other: "StreamDefinition") -> bool:
-        """Whether another stream stands for the same metric, with another kind, unit or aggregation."""
-        return self != other and (self.scope.name, self.instrument, self.view, self.name.lower()) == (
+        """Whether another stream is the same metric, which has another kind, unit or aggregation by now."""
+        if (self.scope.name, self.instrument, self.view, self.name.lower()) != (
             other.scope.name,
             other.instrument,
             other.view,
             other.name.lower(),
-        )
+        ):
+            return False
+        return (self.kind, self.unit, self.aggregation) != (other.kind, other.unit, other.aggregation)
 
     def to_text(self) -> bytes:
         """Return the canonical text of the definition."""

@@ -139,6 +139,8 @@ class ExemplarPool:
         )[WORD.size :]
         payload = body + text
         with registration.held():
+            if self._worker.is_closed:
+                return  # a slot would be of a new segment
             try:
                 chunk, index = self._slot((series, bucket))
                 chunk.ints[index] = 0

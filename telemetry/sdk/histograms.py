@@ -52,6 +52,7 @@ class Histogram(Synchronous, sdk.Histogram):
 
     def record(self, amount: float, attributes: Attributes = None, context: Context | None = None) -> None:
         """Record a non-negative, finite amount; never raises."""
+        committed = False
         try:
             if attributes:
                 values = attributes.values()
@@ -83,7 +84,11 @@ class Histogram(Synchronous, sdk.Histogram):
                 cell.ints[bucket] += 1
                 cell.count = count
                 cell.total = total
-        except Exception:  # noqa: BLE001 - new, unusual or wrong: nothing was counted yet
+                committed = True
+        except Exception:
+            if committed:
+                raise  # by a signal handler: to whom it is meant for, and nothing is counted twice
+            # New, unusual or wrong.
             self._record(amount, attributes, context)
             return
         if self._samples:
@@ -107,6 +112,7 @@ class Histogram(Synchronous, sdk.Histogram):
                 lock, bounds = store.lock, self._bounds
 
         def record(amount: float, context: Context | None = None) -> None:
+            committed = False
             try:
                 kind = amount.__class__
                 if (kind is not float and kind is not int) or not 0 <= amount < _INFINITY:
@@ -127,7 +133,11 @@ class Histogram(Synchronous, sdk.Histogram):
                     cell.ints[bucket] += 1
                     cell.count = count
                     cell.total = total
-            except Exception:  # noqa: BLE001 - not there yet, wrong, or of a segment that was closed
+                    committed = True
+            except Exception:
+                if committed:
+                    raise  # as above
+                # Not there yet, wrong, or of a segment that was closed.
                 self._record(amount, attributes, context)
                 point()
                 return

@@ -19,7 +19,7 @@ class Duty(threading.Thread):
         super().__init__(name=f"metrics-{name}", daemon=True)
         self._interval = interval_seconds
         self._do = do
-        self._is_stopped = False
+        self._is_to_stop = False  # Thread itself has an _is_stopped
         self._called = threading.Event()
         self._has_failed = False
 
@@ -34,7 +34,7 @@ class Duty(threading.Thread):
                     _logger.exception("metrics: %s failed; it is tried again", self.name)
             self._called.wait(self._interval)
             self._called.clear()
-            if self._is_stopped:
+            if self._is_to_stop:
                 return
 
     def wake(self) -> None:
@@ -43,7 +43,8 @@ class Duty(threading.Thread):
 
     def stop(self, timeout_seconds: float) -> None:
         """Ask it to stop, and wait for that."""
-        self._is_stopped = True
+        self._is_to_stop = True
         self._called.set()
-        if self is not threading.current_thread():
+        # It has not been started where a signal handler shuts down that interrupts the start.
+        if self.is_alive() and self is not threading.current_thread():
             self.join(max(0.0, timeout_seconds))

@@ -9,6 +9,7 @@
 | start timestamp | the earliest |
 """
 
+import logging
 from collections.abc import Generator, Iterator, Sequence
 from functools import reduce
 from operator import add
@@ -23,6 +24,8 @@ from telemetry.sdk.layout import ChunkKind, InvalidSegmentError
 from telemetry.sdk.merged import DataKind, Value
 from telemetry.sdk.records import merged_exponential, merged_gauge, merged_histogram, merged_observed
 from telemetry.sdk.sources import Source, Sources
+
+_logger = logging.getLogger(__name__)
 
 SLICE = 1024
 _RECORD_SLICE = 64
@@ -118,10 +121,18 @@ class Merger:
 
 
 def _is_superseded(stream: Stream, streams: Sequence[Stream]) -> bool:
-    """Whether only dead workers know a stream whose metric is another stream by now."""
-    return not stream.is_live and any(
+    """Whether only dead workers know a stream whose metric is another stream by now; said once."""
+    if stream.is_live or not any(
         other.is_live and stream.definition.is_succeeded_by(other.definition) for other in streams
-    )
+    ):
+        return False
+    if not stream.is_reported:
+        stream.is_reported = True
+        _logger.warning(
+            "metrics: %s has another kind, unit or aggregation than before, and starts anew",
+            stream.merged.name,
+        )
+    return True
 
 
 def _fill(stream: Stream, now: int, total: Total) -> Generator[None]:

@@ -57,12 +57,12 @@ class Meter(api.Meter):
 
     def create_counter(self, name: str, unit: str = "", description: str = "") -> api.Counter:
         """Create a counter, or return the one that is there."""
-        return self._create("Counter", name, unit, description, Counter) or api.NoOpCounter(name)
+        return self._create("Counter", name, unit, description, Counter) or api.NoOpCounter(str(name))
 
     def create_up_down_counter(self, name: str, unit: str = "", description: str = "") -> api.UpDownCounter:
         """Create an up-down counter, or return the one that is there."""
         return self._create("UpDownCounter", name, unit, description, UpDownCounter) or api.NoOpUpDownCounter(
-            name
+            str(name)
         )
 
     def create_histogram(
@@ -84,7 +84,7 @@ class Meter(api.Meter):
             "Histogram", name, unit, description, lambda *identity: Histogram(*identity, advisory=advisory)
         )
         if histogram is None:
-            return api.NoOpHistogram(name)
+            return api.NoOpHistogram(str(name))
         if histogram.advised != advisory:
             _logger.warning("metrics: %s was created with other boundaries before: they stay", name)
         return histogram  # type: ignore[no-any-return]
@@ -92,7 +92,7 @@ class Meter(api.Meter):
     def create_gauge(self, name: str, unit: str = "", description: str = "") -> api._Gauge:
         """Create a gauge, or return the one that is there."""
         return self._create("Gauge", name, unit, description, Gauge) or api.NoOpMeter(self.name).create_gauge(
-            name
+            str(name)
         )
 
     def create_observable_counter(
@@ -105,7 +105,7 @@ class Meter(api.Meter):
         """Create an observable counter, or return the one that is there."""
         return self._create(
             "ObservableCounter", name, unit, description, _observable(ObservableCounter, callbacks)
-        ) or api.NoOpObservableCounter(name)
+        ) or api.NoOpObservableCounter(str(name))
 
     def create_observable_up_down_counter(
         self,
@@ -121,7 +121,7 @@ class Meter(api.Meter):
             unit,
             description,
             _observable(ObservableUpDownCounter, callbacks),
-        ) or api.NoOpObservableUpDownCounter(name)
+        ) or api.NoOpObservableUpDownCounter(str(name))
 
     def create_observable_gauge(
         self,
@@ -133,7 +133,7 @@ class Meter(api.Meter):
         """Create an observable gauge, or return the one that is there."""
         return self._create(
             "ObservableGauge", name, unit, description, _observable(ObservableGauge, callbacks)
-        ) or api.NoOpObservableGauge(name)
+        ) or api.NoOpObservableGauge(str(name))
 
     def _create(self, kind: str, name: str, unit: str | None, description: str | None, make: _Make) -> Any:
         unit = unit or ""
@@ -147,6 +147,8 @@ class Meter(api.Meter):
         identity = (name.lower(), kind, unit, description)
         with self._lock:
             if (instrument := self._instruments.get(identity)) is not None:
+                if not instrument.is_connected:  # this is a signal handler, and its thread is making it
+                    self._owner.register(instrument, self)
                 if instrument.shown_name != name:
                     _logger.warning(
                         "metrics: %s was created as %s before: that name stays", name, instrument.shown_name

@@ -39,6 +39,11 @@ class _Observable:
         self._recording = recording
 
     @property
+    def is_connected(self) -> bool:
+        """Whether it has been registered with its provider."""
+        return self._recording is not None
+
+    @property
     def enabled(self) -> bool:
         """Whether an observation would be kept."""
         return bool(self.stores)

@@ -160,6 +160,10 @@ class Observer:
                 cells[key] = cell
                 values[key] = values[key] + value if is_sum and key in values else value
                 last[key] = value, given
+            if store.observed_at is not None:
+                # The clock may have been set back: what was observed before must not look newer.
+                chunk, index = store.observed_at
+                now = max(now, chunk.ints[index] + 1)
             for key, cell in cells.items():
                 with store.lock:
                     cell.set(values[key], now)

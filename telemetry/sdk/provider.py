@@ -135,7 +135,7 @@ class MeterProvider(api.MeterProvider):
         """Connect a new instrument to its streams; meters call this."""
         with self._lock:
             self._connect(instrument, meter)
-            if hasattr(instrument, "callbacks"):
+            if hasattr(instrument, "callbacks") and instrument not in self._observer.instruments:
                 self._observer.instruments.append(instrument)
                 if self._callbacks is not None:
                     self._callbacks.wake()

@@ -1,6 +1,7 @@
 """Exemplar reservoirs that a View brings: one for each series, in the process that measures."""
 
 import logging
+import threading
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Protocol
@@ -46,6 +47,7 @@ class Reservoirs:
         self._make = make
         self._worker = worker
         self._epoch = -1
+        self._thread = threading.local()
         self._by_series: dict[Numbered, tuple[ExemplarReservoir, Mapping[str, AnyValue]]] = {}
         self._has_failed = False
 
@@ -76,6 +78,9 @@ class Reservoirs:
         context: Context,
     ) -> None:
         """Offer a measurement that the filter let through to the reservoir of its series."""
+        if getattr(self._thread, "is_inside", False):
+            return  # in a signal handler: the reservoir's lock may be taken, so an exemplar is missing
+        self._thread.is_inside = True
         try:
             self._enter_segment()
             found = self._by_series.get(series)
@@ -85,11 +90,14 @@ class Reservoirs:
             found[0].offer(amount, clock.time_ns(), attributes, context)
         except Exception as problem:  # noqa: BLE001 - reported
             self._report(problem)
+        finally:
+            self._thread.is_inside = False
 
     def publish(self, pool: ExemplarPool) -> None:
         """Collect from every reservoir."""
         self._enter_segment()
         for series, (reservoir, kept) in list(self._by_series.items()):
+            self._thread.is_inside = True
             try:
                 exemplars: list[Exemplar] = reservoir.collect(kept)
                 for place, each in enumerate(exemplars):
@@ -104,6 +112,8 @@ class Reservoirs:
                     )
             except Exception as problem:  # noqa: BLE001 - reported
                 self._report(problem)
+            finally:
+                self._thread.is_inside = False
 
     def _enter_segment(self) -> None:
         """Start anew in another segment, as in a forked child."""

@@ -13,7 +13,7 @@ from opentelemetry.sdk.resources import (
     ServiceInstanceIdResourceDetector,
 )
 
-from telemetry.sdk.locks import ProcessIdentity
+from telemetry.sdk.locks import ProcessIdentity, has_children
 from telemetry.sdk.root import find_root
 from telemetry.sdk.run import (
     dead_runs,
@@ -66,8 +66,11 @@ class RunDirectory:
         return self.path
 
     def remove_if_last(self) -> None:
-        """Remove the run's directory if this process is its root and the last one in it."""
-        if not self._is_named and find_root() == ProcessIdentity.current() and self.path.exists():
+        """Remove the run's directory if this process is its root, and the last one that uses it."""
+        if self._is_named or find_root() != ProcessIdentity.current() or not self.path.exists():
+            return
+        # A child that has yet to measure goes on with it, as where a process makes itself a daemon.
+        if not has_children():
             remove_run(self.path)
 
     def resource(self) -> Resource:

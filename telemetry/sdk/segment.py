@@ -87,7 +87,8 @@ class SegmentWriter:
         writer = cls(hidden, header, FileLock(hidden))
         try:
             assert writer._lock is not None  # noqa: S101 - for the type checker
-            writer._lock.acquire_exclusive(blocking=False)
+            # Waiting: a probe may share the lock for an instant, and without it this worker would seem dead.
+            writer._lock.acquire_exclusive()
             hidden.rename(path)
         except BaseException:
             writer.close()

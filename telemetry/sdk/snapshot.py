@@ -84,12 +84,10 @@ class SegmentReader:
 
     def refresh(self) -> None:
         """Read what was added to the catalogue since the last time."""
-        committed = self._header_cell(COMMITTED_AT)
-        if not HEADER_SIZE <= committed <= min(os.fstat(self._fd).st_size, MAX_FILE_SIZE):
-            raise InvalidSegmentError(f"it claims {committed} bytes, which it does not have")
-        while self._walked < committed:
-            self._walk(committed)
+        self._find_chunks()
         self._read_catalogue()
+        # Again: the last records may be of chunks that a living writer has added since.
+        self._find_chunks()
 
     def take_series(self) -> Iterator[SeriesRecord]:
         """Yield the series records not taken yet; what is left by a break is there next time."""
@@ -136,6 +134,13 @@ class SegmentReader:
 
     def _header_cell(self, at: int) -> int:
         return int.from_bytes(os.pread(self._fd, 8, at), "little")
+
+    def _find_chunks(self) -> None:
+        committed = self._header_cell(COMMITTED_AT)
+        if not HEADER_SIZE <= committed <= min(os.fstat(self._fd).st_size, MAX_FILE_SIZE):
+            raise InvalidSegmentError(f"it claims {committed} bytes, which it does not have")
+        while self._walked < committed:
+            self._walk(committed)
 
     def _walk(self, committed: int) -> None:
         head = os.pread(self._fd, CHUNK.size, self._walked)

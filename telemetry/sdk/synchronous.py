@@ -69,6 +69,11 @@ class Synchronous:
         self._cells = _NO_CELLS if store is None else store.cells
 
     @property
+    def is_connected(self) -> bool:
+        """Whether it has been registered with its provider."""
+        return self._recording is not None
+
+    @property
     def enabled(self) -> bool:
         """Whether a measurement would be kept: false when every View drops it or the meter is disabled."""
         recording = self._recording

@@ -206,26 +206,31 @@ def after_shutdown() -> None:
     assert ended(forked(lambda: counter.add(1, {"k": "v"}))) == 0
 
 
-def in_daemon_of_its_run() -> None:
-    """Fork a daemon that counts when its parent has ended and removed the run's directory."""
+def outlive(*, forks: int) -> None:
+    """Fork a process that counts when this one has ended in the usual way, and says what it sees then."""
     path = provider._run.path
+    read, write = os.pipe()
 
-    def child() -> None:
+    def survive() -> None:
+        os.close(write)
         os.setsid()
         signal.alarm(int(JOIN_SECONDS))
-        while path.exists():
-            time.sleep(0.01)
+        os.read(read, 1)  # until the others have ended
         count()
-        found = scraped(provider)
-        os.write(1, f"{found['c'][key(k='v')]} {found['c'][key(k='bound')]} {path.exists()}\n".encode())
+        found = scraped(provider)["c"]
+        os.write(1, f"{found[key(k='v')]} {found[key(k='bound')]}\n".encode())
         provider.shutdown()
         shutil.rmtree(path)
 
-    if os.fork() == 0:
+    child = os.fork()
+    if child == 0:
         try:
-            child()
+            if forks == 1 or os.fork() == 0:
+                survive()
         finally:
             os._exit(0)
+    if forks == 2:
+        assert ended(child) == 0
 
 
 WAYS: dict[str, Callable[[], None]] = {
@@ -245,7 +250,8 @@ WAYS: dict[str, Callable[[], None]] = {
     "commands": in_commands,
     "silent children": in_silent_children,
     "after shutdown": after_shutdown,
-    "daemon of its run": in_daemon_of_its_run,
+    "child outlives": lambda: outlive(forks=1),
+    "daemon outlives": lambda: outlive(forks=2),
 }
 
 

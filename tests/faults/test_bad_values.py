@@ -406,7 +406,7 @@ def test_names_that_collide(tmp_path: Path) -> None:
             assert exposition(provider, accept)[0]
 
 
-@pytest.mark.parametrize("name", ["", "1a", "ä", "a b", "a" * 256, "a\n", "a\ud800"])
+@pytest.mark.parametrize("name", ["", "1a", "ä", "a b", "a" * 256, "a\n", "a\ud800", None, 7])
 def test_names_that_are_none(name: Any, tmp_path: Path) -> None:
     """A name that is none gives an instrument that drops, of every kind."""
     with provider_in(tmp_path) as provider:

@@ -251,6 +251,23 @@ def wrong_clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 HOUR = 3_600_000_000_000
 
 
+@pytest.mark.parametrize("step", [-HOUR, HOUR], ids=["back", "forth"])
+def test_what_is_no_longer_observed_goes_whatever_the_clock_says(
+    step: int, wrong_clock: Clock, tmp_path: Path
+) -> None:
+    """A series that a callback gives no more is reported no more, also when the clock was set meanwhile."""
+    seen = [Observation(1, {"k": "stays"}), Observation(1, {"k": "goes"})]
+    with provider_in(tmp_path) as provider:
+        provider.get_meter("m").create_observable_gauge("o", [lambda _: seen])
+        provider.observe()
+        assert scraped(provider)["o"] == {key(k="stays"): 1, key(k="goes"): 1}
+        wrong_clock.offset = step
+        seen.pop()
+        for _ in range(2):
+            provider.observe()
+            assert scraped(provider)["o"] == {key(k="stays"): 1}
+
+
 @pytest.mark.parametrize("step", [-HOUR, HOUR, -50 * 365 * 24 * HOUR], ids=["back", "forth", "to 1976"])
 def test_clock_steps(step: int, wrong_clock: Clock, tmp_path: Path) -> None:
     """When the clock is set, counters go on, the last value of a gauge is in force, and nobody dies of it."""

@@ -71,7 +71,11 @@ def test_nobody_counts_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "metrics").exists()
 
 
-def test_a_daemon_outlives_the_root_of_its_run() -> None:
-    """A child that counts after the root has ended, and removed its directory, makes it again."""
-    lines = output([*PROGRAM, "daemon of its run", "before"], {"WAYS_DIRECTORY": ""})
-    assert lines == ["counted", "counted", "1 1 True"]
+@pytest.mark.parametrize(("way", "total"), [("child outlives", 2), ("daemon outlives", 1)])
+def test_who_outlives_the_root_of_the_run_counts(way: str, total: int) -> None:
+    """A child that has yet to count when the root ends goes on with the run's numbers; a daemon starts anew.
+
+    The root sees that it has children, and removes the directory only where it has none.
+    """
+    lines = output([*PROGRAM, way, "before"], {"WAYS_DIRECTORY": ""})
+    assert lines == ["counted", "counted", f"{total} {total}"]

@@ -1,15 +1,18 @@
 """A worker that is killed at any instant of an observation, and one that is read while it observes."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import Any
 
 import pytest
 
 from telemetry.sdk.merge import Merger
+from telemetry.sdk.snapshot import SegmentReader
 from tests.faults.support_killed import ROUND, VALUES, VIEWS, recorded, spread
 from tests.telemetry.sdk.support_metrics import drain, provider_in, values
 from tests.telemetry.sdk.support_processes import output
@@ -19,10 +22,18 @@ PROGRAM = [sys.executable, "-m", "tests.faults.support_killed"]
 KILLS = {"explicit": 200, "exponential": 200, "gauge": 100, "ints": 50, "floats": 50, "bound": 50}
 
 
+@pytest.fixture
+def memory(tmp_path: Path) -> Iterator[Path]:
+    """Give a directory in memory, as those of runs are, where there is such a place."""
+    shared = Path("/dev/shm")
+    with TemporaryDirectory(dir=shared if os.access(shared, os.W_OK) else tmp_path) as directory:
+        yield Path(directory)
+
+
 @pytest.mark.parametrize(("instrument", "kills"), KILLS.items())
-def test_kills_at_random_instants(instrument: str, kills: int, tmp_path: Path) -> None:
+def test_kills_at_random_instants(instrument: str, kills: int, memory: Path) -> None:
     """After every kill the series' numbers agree, and no acknowledged observation is missing."""
-    lines = output([*PROGRAM, "kill", instrument, str(tmp_path), str(kills), "a seed"])
+    lines = output([*PROGRAM, "kill", instrument, str(memory), str(kills), "a seed"])
     assert [f"survived {kills}"] == lines
 
 
@@ -88,6 +99,28 @@ def test_every_instruction(instrument: str, tmp_path: Path) -> None:
     merger.close()
     assert not wrong, wrong[:3]
     assert looks > 14 * 20
+
+
+def test_series_made_while_the_catalogue_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader does not give up a file whose catalogue names cells that are newer than its last look."""
+    with provider_in(tmp_path) as provider:
+        counter = provider.get_meter("m").create_counter("c")
+        counter.add(1, {"k": "first"})
+        read_catalogue = SegmentReader._read_catalogue
+
+        def make_series_first(reader: SegmentReader) -> None:
+            monkeypatch.undo()
+            for number in range(1500):
+                counter.add(1, {"k": str(number)})
+                provider.get_meter("m").create_histogram("h").record(1, {"k": str(number)})
+            read_catalogue(reader)
+
+        merger = Merger(tmp_path)
+        monkeypatch.setattr(SegmentReader, "_read_catalogue", make_series_first)
+        drain(merger.merge())
+        assert sum(values(drain(merger.merge()))["c"].values()) == 1501
+        assert merger.sources.skipped == 0
+        merger.close()
 
 
 @pytest.mark.parametrize("instrument", KILLS)

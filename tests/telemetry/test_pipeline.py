@@ -290,3 +290,15 @@ def test_bad_standard_values_are_logged_and_harmless(
     }
     assert bad.items() <= os.environ.items()
     pipeline.shutdown(timeout_seconds=0.1)
+
+
+def test_an_unknown_provider_is_replaced(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A name that no distribution registers is said, and the shared-memory provider measures instead."""
+    monkeypatch.setattr("opentelemetry.metrics._internal._METER_PROVIDER", None)
+    pipeline = start(monkeypatch, OTEL_PYTHON_METER_PROVIDER="nonesuch")
+    pipeline.instruments.executions.add(1, START)
+    assert value(scrape(pipeline), "aoss_executions_total", **START) == 1
+    assert "the meter provider nonesuch cannot be had" in caplog.text
+    pipeline.shutdown()

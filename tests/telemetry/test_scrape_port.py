@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from telemetry.pipeline import Pipeline
-from telemetry.settings import TelemetrySettings
+from telemetry.settings import OFFICIAL_SDK, TelemetrySettings
 
 
 def answer(port: int, **headers: str) -> int | None:
@@ -54,6 +54,32 @@ def test_strangers_need_a_token(port: int, caplog: pytest.LogCaptureFixture) -> 
     pipeline.serve_scrapes(None)
     assert answer(port) is None
     assert "not served on 0.0.0.0 without a token" in caplog.text
+    pipeline.shutdown()
+
+
+def test_an_address_that_cannot_be_had_stops_nothing(port: int, caplog: pytest.LogCaptureFixture) -> None:
+    """Where the port's address is not of this machine the log says so, and the pipeline works."""
+    pipeline = Pipeline.start(TelemetrySettings(scrape_port=port, scrape_host="192.0.2.1"))
+    pipeline.serve_scrapes("secret")
+    assert f"metrics cannot be served at 192.0.2.1:{port}" in caplog.text
+    assert pipeline.exposition()[0]
+    pipeline.shutdown()
+
+
+def test_no_exporter_no_port(port: int) -> None:
+    """Where the exporters do not name Prometheus, a port does not bring it back."""
+    pipeline = Pipeline.start(TelemetrySettings(scrape_port=port, scrape_host="127.0.0.1", exporters=()))
+    pipeline.serve_scrapes("secret")
+    assert answer(port) is None
+    assert pipeline._server is None
+    pipeline.shutdown()
+
+
+def test_the_official_sdk_has_no_port(port: int, caplog: pytest.LogCaptureFixture) -> None:
+    """Under the official SDK nothing listens at the port, and the log says so."""
+    pipeline = Pipeline.start(TelemetrySettings(scrape_port=port, provider=OFFICIAL_SDK))
+    pipeline.serve_scrapes("secret")
+    assert "no port of their own under the meter provider sdk_meter_provider" in caplog.text
     pipeline.shutdown()
 
 

@@ -1,4 +1,4 @@
-"""A bound counter takes floats on its hot path."""
+"""The hot paths of counters and histograms, and who interrupts them."""
 
 import math
 from pathlib import Path
@@ -28,4 +28,32 @@ def test_a_bound_counter_adds_floats_without_looking_the_series_up(
         bound.add(amount)
     assert str(slow) == "[inf, nan, -1.0, -1]"
     assert 'c_total{k="v"} 4.75' in exposition(provider)[0].decode()
+    provider.shutdown()
+
+
+class _Interrupting:
+    """A lock at whose release a signal handler raises."""
+
+    def __enter__(self) -> None:
+        """Do nothing."""
+
+    def __exit__(self, *_: object) -> None:
+        """Raise as a handler would that runs when the lock was let go."""
+        raise TimeoutError("of the application")
+
+
+def test_what_a_signal_handler_raises_is_not_swallowed_and_counts_nothing_twice(tmp_path: Path) -> None:
+    """An exception that comes right after the commit goes to the application, and the amount counts once."""
+    provider = MeterProvider(directory=tmp_path)
+    counter: Any = provider.get_meter("m").create_counter("c")
+    histogram: Any = provider.get_meter("m").create_histogram("h")
+    counter.add(1)
+    histogram.record(1)
+    counter._lock = histogram._store.lock = _Interrupting()
+    for record in (counter.add, histogram.record, histogram.bind().record):
+        with pytest.raises(TimeoutError, match="of the application"):
+            record(1)
+    text = exposition(provider)[0].decode()
+    assert "\nc_total 2\n" in text
+    assert "\nh_count 3\n" in text
     provider.shutdown()

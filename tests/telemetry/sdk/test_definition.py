@@ -216,6 +216,8 @@ def test_a_histogram_outlives_its_worker() -> None:
         ({"name": "another"}, False),
         ({"instrument": "another"}, False),
         ({"view": 1}, False),
+        ({"description": "another"}, False),
+        ({"limit": 3}, False),
     ],
 )
 def test_which_stream_succeeds_another(change: dict[str, Any], expected: bool) -> None:  # noqa: FBT001 (a parameter)

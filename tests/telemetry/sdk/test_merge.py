@@ -14,6 +14,7 @@ from opentelemetry.sdk.metrics.view import (
     View,
 )
 
+from telemetry.exposition import exposition
 from telemetry.sdk import PerWorkerView, clock
 from telemetry.sdk.merge import SLICE, Merger
 from tests.telemetry.sdk.support_metrics import Worker, drain, key, merged, provider_in, scraped, values
@@ -151,7 +152,6 @@ def test_callbacks_that_hang_say_nothing_of_the_present(
         ({"kind": "up_down_counter"}, {}, 2),
         ({"kind": "histogram"}, {}, 2),
         ({}, {}, 3),
-        ({"description": "old"}, {"description": "new"}, 2),
     ],
 )
 def test_a_changed_stream_starts_anew(
@@ -167,6 +167,15 @@ def test_a_changed_stream_starts_anew(
             streams = [each for each in drain(provider.merge()).streams if any(each.values)]
     assert [list(stream.values) for stream in streams] == [[shown]]
     assert [stream.unit for stream in streams] == [after.get("unit", "")]
+
+
+def test_another_description_hides_nothing(tmp_path: Path) -> None:
+    """What was counted under another description still counts, and a scrape adds it up."""
+    for description, amount in (("old", 1), ("new", 2)):
+        with provider_in(tmp_path) as provider:
+            provider.get_meter("m").create_counter("c", description=description).add(amount)
+            text = exposition(provider)[0].decode()
+    assert "\nc_total 3\n" in text
 
 
 def test_changed_bounds_start_anew(tmp_path: Path) -> None:
