@@ -65,10 +65,7 @@ class DeltaBase:
         return time > self._collected
 
     def since_last(self, stream: Stream, ordinal: int, current: Value, now: int) -> tuple[Value, int] | None:
-        """Return what was added to a series since the last collection, None for nothing.
-
-        And when that was.
-        """
+        """Return what was added to a series since the last collection and when that was; None for nothing."""
         stream_key = stream.text.decode("ascii")
         series_key = stream.series_text(ordinal).decode("ascii")
         is_observable = stream.definition.kind.is_observable

@@ -54,10 +54,7 @@ class Merger:
             source.release()
 
     def merge(self) -> Generator[None, None, list[Stream]]:
-        """Merge all workers as they are now, yielding between pieces of work.
-
-        And return the streams in use.
-        """
+        """Merge all workers as they are now, in steps, and return the streams in use."""
         sources = yield from self.sources.read()
         now = clock.time_ns()
         for gone in self._columns.keys() - set(sources):

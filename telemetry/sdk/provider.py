@@ -113,10 +113,7 @@ class MeterProvider(api.MeterProvider):
         schema_url: str | None = None,
         attributes: Attributes = None,
     ) -> api.Meter:
-        """Return the meter of an instrumentation scope.
-
-        One that drops where the SDK is disabled or shut down.
-        """
+        """Return the meter of a scope, which drops where the SDK is disabled or was shut down."""
         if self._disabled:
             return api.NoOpMeter(name, version=version, schema_url=schema_url)
         if self._is_shut_down:
@@ -173,10 +170,7 @@ class MeterProvider(api.MeterProvider):
         return have_ended
 
     def merge(self) -> Generator[None, None, Merged]:
-        """Merge what all workers recorded, as a scrape shows it.
-
-        In steps between which other work can be done.
-        """
+        """Merge what all workers recorded, in steps between which other work can be done."""
         now = clock.time_ns()
         streams = [] if self._is_shut_down else (yield from self._readers.merge.stepwise(self._readers.pull))
         return Merged(self._run.resource(), now, streams)

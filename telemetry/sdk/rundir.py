@@ -74,10 +74,7 @@ class RunDirectory:
             remove_run(self.path)
 
     def resource(self) -> Resource:
-        """Return the resource of the run.
-
-        One instance id for all, and nothing that is of one process only.
-        """
+        """Return the run's resource: one instance id for all, and nothing that is of one process."""
         attributes = {
             key: value for key, value in self._resource.attributes.items() if not key.startswith("process.")
         }
@@ -92,10 +89,7 @@ class RunDirectory:
 
 
 def _configured_instance(resource: Resource) -> str | None:
-    """Return the instance id that somebody chose.
-
-    Not the one that the official SDK draws for each process.
-    """
+    """Return the instance id that somebody chose, not one that the official SDK drew for this process."""
     given = resource.attributes.get(SERVICE_INSTANCE_ID)
     drawn = ServiceInstanceIdResourceDetector().detect().attributes.get(SERVICE_INSTANCE_ID)
     return None if given is None or given == drawn else str(given)

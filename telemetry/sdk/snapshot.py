@@ -103,10 +103,7 @@ class SegmentReader:
         return self._cell_number(ChunkKind.RECORDS, record.observed_at, 1)
 
     def numbers(self, kind: ChunkKind) -> Any:
-        """Return all cells of the number chunks of a kind.
-
-        Each cell as it was at some instant of the call.
-        """
+        """Return all cells of the number chunks of a kind, each as it was at some instant of the call."""
         data = self._read_all(kind)
         return memoryview(data).cast("q" if kind is ChunkKind.INTS else "d")
 
