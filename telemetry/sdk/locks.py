@@ -252,15 +252,6 @@ def is_running(identity: ProcessIdentity) -> bool | None:
     return identity.start_time in {0, stat.start_time}
 
 
-def has_children() -> bool:
-    """Tell whether this process has children; those that were not waited for count."""
-    try:
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:
-        return False
-    return True
-
-
 def _exists(pid: int) -> bool:
     """Ask the kernel, where /proc is absent or hides the processes of other users."""
     if pid <= 0:

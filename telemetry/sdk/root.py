@@ -60,6 +60,17 @@ def _family(pid: int) -> list[ProcessIdentity]:
     return found
 
 
+def has_forks() -> bool:
+    """Tell whether a child runs that was forked from this process without exec, and so belongs to its run."""
+    own = os.getpid()
+    for path in Path("/proc").glob("[0-9]*"):
+        stat = read_stat(int(path.name))
+        is_child = stat is not None and stat.parent == own and stat.state not in {"Z", "X", "x"}
+        if is_child and _parent_of_same_image(int(path.name)) == own:
+            return True
+    return False
+
+
 def _parent_of_same_image(pid: int) -> int | None:
     own = read_stat(pid)
     parent = None if own is None else read_stat(own.parent)

@@ -13,8 +13,8 @@ from opentelemetry.sdk.resources import (
     ServiceInstanceIdResourceDetector,
 )
 
-from telemetry.sdk.locks import ProcessIdentity, has_children
-from telemetry.sdk.root import find_root
+from telemetry.sdk.locks import ProcessIdentity
+from telemetry.sdk.root import find_root, has_forks
 from telemetry.sdk.run import (
     dead_runs,
     instance_id,
@@ -70,7 +70,7 @@ class RunDirectory:
         if self._is_named or find_root() != ProcessIdentity.current() or not self.path.exists():
             return
         # A child that has yet to measure goes on with it, as where a process makes itself a daemon.
-        if not has_children():
+        if not has_forks():
             remove_run(self.path)
 
     def resource(self) -> Resource:

@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import random
+import subprocess
 import sys
 import threading
 import tracemalloc
@@ -170,10 +171,14 @@ def test_providers_leave_nothing(tmp_path: Path) -> None:
             assert scraped(provider)["c"] == {key(): 1}
             return provider._run.path
 
+    # A command that is running is no child that may go on to measure.
+    command = subprocess.Popen(["sleep", "60"])
     use(0, None)
     before = left()
     runs = {use(number, None) for number in range(1, 200)}
     assert before == left()
+    command.kill()
+    command.wait()
     assert [path for path in runs if path.exists()] == []
     named = tmp_path / "named"
     for number in range(10):
