@@ -25,6 +25,7 @@ from telemetry.official import OfficialScrape
 from telemetry.process import observe_process, prefer_stable_http_names
 from telemetry.providers import build_provider, service_version
 from telemetry.sdk import MeterProvider as SharedMemoryProvider
+from telemetry.sdk.bounded import BoundedCall
 from telemetry.settings import TelemetrySettings
 from telemetry.watching import Watch
 
@@ -186,10 +187,18 @@ class Pipeline:
         """Export what has been measured, and return whether that was done within the time."""
         # Not through the provider: it would collect for the scrape too, which then shows every series twice.
         deadline = time.monotonic() + timeout_seconds
-        flushes = [_Flush(reader) for reader in self._push_readers]
+        # In threads, because an exporter's retries outlast any time it is given.
+        flushes = [BoundedCall("flush", reader.force_flush) for reader in self._push_readers]
+        succeeded = True
         for flush in flushes:
-            flush.join(max(0.0, deadline - time.monotonic()))
-        return all(flush.succeeded for flush in flushes)
+            try:
+                flush.wait(deadline - time.monotonic())
+            except TimeoutError:
+                succeeded = False
+            except Exception:
+                _logger.exception("metrics could not be flushed")
+                succeeded = False
+        return succeeded
 
     def shutdown(self, timeout_seconds: float = 5.0) -> None:
         """Export a last time and stop, within the time even where the collector is away; once is enough."""
@@ -207,22 +216,6 @@ class Pipeline:
                 shutdown(timeout_millis=timeout_seconds * 1000)
             except Exception:
                 _logger.exception("the metrics pipeline did not shut down cleanly")
-
-
-class _Flush(threading.Thread):
-    """One reader's flush, in a thread because an exporter's retries outlast any time it is given."""
-
-    def __init__(self, reader: PeriodicExportingMetricReader) -> None:
-        super().__init__(name="metrics-flush", daemon=True)
-        self.succeeded = False
-        self._reader = reader
-        self.start()
-
-    def run(self) -> None:
-        try:
-            self.succeeded = self._reader.force_flush()
-        except Exception:
-            _logger.exception("metrics could not be flushed")
 
 
 def _is_loopback(host: str) -> bool:

@@ -11,7 +11,7 @@ from opentelemetry.sdk.metrics.export import MetricReader, MetricsData
 
 from telemetry.sdk.bounded import BoundedCall
 from telemetry.sdk.leadership import Leadership
-from telemetry.sdk.reading import Attached, PullReader, SharedMerge, collect
+from telemetry.sdk.reading import Attached, ExclusiveMerge, PullReader, collect
 from telemetry.sdk.rundir import RunDirectory
 from telemetry.sdk.views import ReaderConfig
 from telemetry.sdk.worker import Worker
@@ -26,7 +26,7 @@ class Readers:
     """
 
     def __init__(self, run: RunDirectory, worker: Worker, observe: Callable[[float], object]) -> None:
-        self.merge = SharedMerge(run.path)
+        self.merge = ExclusiveMerge(run.path)
         self._run = run
         self._worker = worker
         self._observe = observe

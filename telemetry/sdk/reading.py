@@ -77,7 +77,7 @@ class Attached:
                 lock._at_fork_reinit()  # noqa: SLF001 - as the standard library does
 
 
-class SharedMerge:
+class ExclusiveMerge:
     """The merge of a run, by one caller at a time. A generator waits by yielding, so that a loop goes on."""
 
     def __init__(self, directory: Path) -> None:
@@ -140,7 +140,7 @@ class SharedMerge:
 
 
 def collect(
-    attached: Attached, merge: SharedMerge, resource: Resource, directory: Path, timeout_seconds: float
+    attached: Attached, merge: ExclusiveMerge, resource: Resource, directory: Path, timeout_seconds: float
 ) -> MetricsData | None:
     """Return what a reader is to be given now; None where there is nothing.
 

@@ -23,10 +23,7 @@ _NO_CELLS: dict[Any, Cell] = {}
 
 
 class Recording:
-    """What an instrument needs to record: its stores, the sampler, and whether its meter is enabled.
-
-    `cells` is the one store's, where there is one; hot paths look there first.
-    """
+    """What an instrument needs to record: its stores, the sampler, and whether its meter is enabled."""
 
     def __init__(self, stores: Sequence[Store], sampler: Sampler, is_enabled: Callable[[], bool]) -> None:
         self.stores = tuple(stores)

@@ -20,6 +20,7 @@ import pytest
 
 from app.runners.launcher import descendants
 from tests.support import debian, used
+from tests.support.backend import free_port
 
 PLAIN_ID = 64321
 PLAIN_NAME = "aoss-plain"
@@ -190,11 +191,3 @@ def running_sshd(folder: Path, *lines: str) -> Iterator[RunningSshd]:
         yield server
     finally:
         server.stop()
-
-
-def free_port() -> int:
-    """Return a loopback port on which nothing listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -3,7 +3,6 @@
 import logging
 import os
 import re
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from telemetry.official import OfficialScrape
 from telemetry.pipeline import Pipeline
 from telemetry.settings import OFFICIAL_SDK, TelemetrySettings
+from tests.support.backend import free_port
 from tests.support.debian import PackageUnavailableError
 from tests.support.otlp import Received, grpc_receiver, http_receiver
 from tests.support.promtool import check_metrics
@@ -30,13 +30,6 @@ def start(monkeypatch: pytest.MonkeyPatch, **variables: str) -> Pipeline:
     for key, text in variables.items():
         monkeypatch.setenv(key, text)
     return Pipeline.start(TelemetrySettings.from_environment(os.environ))
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
 
 
 def test_pipelines_are_independent(pipeline: Pipeline) -> None:

@@ -1,6 +1,5 @@
 """The port of its own for the scrape, as the settings ask for it."""
 
-import socket
 import time
 
 import httpx
@@ -8,6 +7,7 @@ import pytest
 
 from telemetry.pipeline import Pipeline
 from telemetry.settings import OFFICIAL_SDK, TelemetrySettings
+from tests.support.backend import free_port
 
 
 def answer(port: int, **headers: str) -> int | None:
@@ -29,10 +29,7 @@ def wait_for_answer(port: int) -> int | None:
 @pytest.fixture
 def port() -> int:
     """Give a loopback port that nobody uses at this moment."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        number: int = taken.getsockname()[1]
-        return number
+    return free_port()
 
 
 def test_the_port_serves_and_wants_the_token(port: int) -> None:

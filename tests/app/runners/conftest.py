@@ -12,8 +12,9 @@ import pytest
 from app.runners.base import CommandResult, Runner, Session, Target
 from app.runners.local import LocalRunner
 from app.runners.ssh import SshRunner
+from tests.support.backend import free_port
 from tests.support.processes import kill_marked, new_marker
-from tests.support.sshd import USERS, RunningSshd, free_port, running_sshd
+from tests.support.sshd import USERS, RunningSshd, running_sshd
 
 LOCAL = Target(server_id=1, tag="localhost", runner="local")
 

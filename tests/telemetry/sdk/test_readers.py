@@ -35,7 +35,7 @@ from opentelemetry.sdk.metrics.view import (
 )
 
 from telemetry.sdk import MeterProvider
-from telemetry.sdk.reading import SharedMerge
+from telemetry.sdk.reading import ExclusiveMerge
 from tests.support.otlp import Received, grpc_receiver, http_receiver
 from tests.telemetry.sdk.support_metrics import Worker, drain, provider_in
 from tests.telemetry.sdk.support_processes import wait_for
@@ -224,7 +224,7 @@ def test_a_point_is_of_the_time_before_it_was_read(tmp_path: Path, monkeypatch: 
         counter.add(1)
         added: list[int] = []
 
-        merged = SharedMerge.streams
+        merged = ExclusiveMerge.streams
 
         @contextmanager
         def late(*given: Any) -> Iterator[Any]:
@@ -234,7 +234,7 @@ def test_a_point_is_of_the_time_before_it_was_read(tmp_path: Path, monkeypatch: 
                 added.append(time.time_ns())
                 yield streams
 
-        monkeypatch.setattr(SharedMerge, "streams", late)
+        monkeypatch.setattr(ExclusiveMerge, "streams", late)
         (point,) = points(reader.get_metrics_data())["c"]
         assert point.value == 1
         assert point.start_time_unix_nano <= point.time_unix_nano < added[0]
