@@ -88,7 +88,7 @@ class Pipeline:
         if settings.disabled:
             return cls(settings, NoOpMeterProvider())
         watch = Watch()
-        with readers.unset(settings.unusable):
+        with readers.checked_environment(settings):
             push_readers = readers.push_readers(settings, watch.exporter)
             scrape, provider = build_provider(settings, push_readers)
         pipeline = cls(settings, provider, watch=watch, official=scrape, push_readers=push_readers)
@@ -180,7 +180,7 @@ class Pipeline:
     def instrument_app(self, app: FastAPI) -> None:
         """Measure an application's requests; see `telemetry.asgi.instrument_app`."""
         if not self.settings.disabled:
-            with readers.unset(self.settings.unusable):
+            with readers.checked_environment(self.settings):
                 asgi.instrument_app(app, self.instruments, self.meter_provider)
 
     def force_flush(self, timeout_seconds: float = 5.0) -> bool:

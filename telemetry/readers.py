@@ -14,7 +14,7 @@ from opentelemetry.sdk.metrics.export import (
     PeriodicExportingMetricReader,
 )
 
-from telemetry.settings import TelemetrySettings
+from telemetry.settings import OTLP_HEADERS, TelemetrySettings
 
 _logger = logging.getLogger(__name__)
 
@@ -94,13 +94,23 @@ def push_readers(
 
 
 @contextmanager
-def unset(keys: frozenset[str]) -> Iterator[None]:
-    """Hide environment variables that the SDK and its exporters would read, and fail on."""
-    hidden = {key: os.environ.pop(key) for key in keys if key in os.environ}
+def checked_environment(settings: TelemetrySettings) -> Iterator[None]:
+    """Show the SDK and its exporters, which read the environment, what was checked.
+
+    Variables that they would fail on are hidden, and headers that came from a file are there.
+    """
+    before = dict(os.environ)
+    for key in settings.unusable:
+        os.environ.pop(key, None)
+    if settings.otlp_headers is not None:
+        os.environ[OTLP_HEADERS] = settings.otlp_headers
     try:
         yield
     finally:
-        os.environ.update(hidden)
+        for key in (OTLP_HEADERS, *settings.unusable):
+            os.environ.pop(key, None)
+            if key in before:
+                os.environ[key] = before[key]
 
 
 def _exporter(name: str, otlp_protocol: str) -> MetricExporter:

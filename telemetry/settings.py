@@ -6,7 +6,7 @@ Source: OpenTelemetry specification, "Environment Variable Specification".
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import unquote
 
 from telemetry.environment import Environment
@@ -14,6 +14,7 @@ from telemetry.environment import Environment
 DEFAULT_SERVICE_NAME = "aoss-backend"
 SHARED_MEMORY = "shared_memory"
 OFFICIAL_SDK = "sdk_meter_provider"
+OTLP_HEADERS = "OTEL_EXPORTER_OTLP_HEADERS"
 _EXPORTERS = ("prometheus", "otlp", "console", "none")
 _PROTOCOLS = ("http/protobuf", "grpc")
 _DAY_MILLIS = 86_400_000
@@ -25,6 +26,7 @@ class TelemetrySettings:
 
     `provider` names the entry point of the MeterProvider. `directory` is where the shared-memory one keeps
     its files, None for the run's own. `scrape_port` is a port of its own for the scrape, None for none.
+    `otlp_headers` are those of OTEL_EXPORTER_OTLP_HEADERS, or of the file of OTEL_EXPORTER_OTLP_HEADERS_FILE.
     `warnings` says which OTEL_* values were ignored. `unusable` names the OTEL_* variables that are empty or
     were ignored: the official exporters read some by themselves and must take them for unset.
     """
@@ -45,6 +47,7 @@ class TelemetrySettings:
     created_timestamps: bool = False
     scrape_host: str = "localhost"
     scrape_port: int | None = None
+    otlp_headers: str | None = field(default=None, repr=False)
     warnings: tuple[str, ...] = ()
     unusable: frozenset[str] = frozenset()
 
@@ -58,7 +61,11 @@ class TelemetrySettings:
             otel.number(f"OTEL_EXPORTER_OTLP_{signal}TIMEOUT", 10, minimum=0.001, maximum=_DAY_MILLIS)
             otel.choice(f"OTEL_EXPORTER_OTLP_{signal}COMPRESSION", "none", ("none", "gzip", "deflate"))
             otel.flag(f"OTEL_EXPORTER_OTLP_{signal}INSECURE", default=False)
-            _check_headers(otel, f"OTEL_EXPORTER_OTLP_{signal}HEADERS")
+        _check_headers(
+            otel, "OTEL_EXPORTER_OTLP_METRICS_HEADERS", otel.text("OTEL_EXPORTER_OTLP_METRICS_HEADERS")
+        )
+        otlp_headers = aoss.secret(OTLP_HEADERS)
+        _check_headers(otel, OTLP_HEADERS, otlp_headers or "")
         for key in ("OTEL_PYTHON_EXCLUDED_URLS", "OTEL_PYTHON_FASTAPI_EXCLUDED_URLS"):
             _check_patterns(otel, key)
         protocol = otel.choice("OTEL_EXPORTER_OTLP_PROTOCOL", _PROTOCOLS[0], _PROTOCOLS)
@@ -87,6 +94,7 @@ class TelemetrySettings:
             created_timestamps=aoss.flag("AOSS_METRICS_CREATED_TIMESTAMPS", default=False),
             scrape_host=otel.text("OTEL_EXPORTER_PROMETHEUS_HOST") or "localhost",
             scrape_port=_scrape_port(otel),
+            otlp_headers=None if OTLP_HEADERS in otel.refused else otlp_headers,
             warnings=tuple(f"{problem}: ignored" for problem in otel.problems),
             unusable=frozenset(otel.refused)
             | {key for key, value in values.items() if key.startswith("OTEL_") and not value.strip()},
@@ -118,9 +126,9 @@ def _scrape_port(environment: Environment) -> int | None:
     return int(environment.number(key, 9464, minimum=1, maximum=65_535))
 
 
-def _check_headers(environment: Environment, key: str) -> None:
+def _check_headers(environment: Environment, key: str, headers: str) -> None:
     """Refuse headers that the exporters would refuse with their whole text, which is a secret, in the log."""
-    for item in environment.words(key):
+    for item in filter(None, map(str.strip, headers.split(","))):
         name, equals, _ = item.partition("=")
         if not equals or not name.strip():
             environment.refuse_secret(key, "is not a list of name=value")

@@ -26,6 +26,7 @@ class Received:
     def __init__(self, endpoint: str) -> None:
         self.endpoint = endpoint
         self.requests: list[ExportMetricsServiceRequest] = []
+        self.authorization: str | None = None
 
     def resource(self) -> dict[str, str]:
         """Return the last request's resource attributes."""
@@ -55,6 +56,7 @@ def http_receiver() -> Iterator[Received]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
             assert (self.path, self.headers["content-type"]) == ("/v1/metrics", "application/x-protobuf")
+            received.authorization = self.headers["authorization"]
             received.requests.append(ExportMetricsServiceRequest.FromString(body))
             self.send_response(200)
             self.end_headers()
@@ -80,8 +82,9 @@ def grpc_receiver() -> Iterator[Received]:
 
     class Service(MetricsServiceServicer):
         def Export(  # noqa: N802 - the service's name
-            self, request: ExportMetricsServiceRequest, _context: Any
+            self, request: ExportMetricsServiceRequest, context: Any
         ) -> ExportMetricsServiceResponse:
+            received.authorization = dict(context.invocation_metadata()).get("authorization")
             received.requests.append(request)
             return ExportMetricsServiceResponse()
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
+from pathlib import Path
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
@@ -194,8 +195,13 @@ def test_a_receiver_gets_what_the_scrape_shows(
     monkeypatch: pytest.MonkeyPatch,
     protocol: str,
     receiver: Callable[[], AbstractContextManager[Received]],
+    tmp_path: Path,
 ) -> None:
-    """Over http/protobuf and gRPC the same values arrive as /metrics shows, at a flush and at shutdown."""
+    """Over http/protobuf and gRPC the same values arrive as /metrics shows, at a flush and at shutdown.
+
+    The headers come from a file, and are in nobody's environment afterwards.
+    """
+    (tmp_path / "headers").write_text("Authorization=Bearer%20s3cr3t")
     with receiver() as received:
         pipeline = start(
             monkeypatch,
@@ -206,7 +212,9 @@ def test_a_receiver_gets_what_the_scrape_shows(
             OTEL_EXPORTER_OTLP_TIMEOUT="",
             OTEL_EXPORTER_OTLP_INSECURE="",
             OTEL_SERVICE_NAME="ops",
+            OTEL_EXPORTER_OTLP_HEADERS_FILE=str(tmp_path / "headers"),
         )
+        assert "OTEL_EXPORTER_OTLP_HEADERS" not in os.environ
         pipeline.instruments.executions.add(7, START)
         pipeline.instruments.execution_duration.record(2.0, {"agent_type": "general", "status": "Success"})
         assert pipeline.force_flush() is True
@@ -224,6 +232,7 @@ def test_a_receiver_gets_what_the_scrape_shows(
         }
         assert pushed == scraped
         assert received.resource()["service.name"] == "ops"
+        assert received.authorization == "Bearer s3cr3t"
         pipeline.instruments.executions.add(1, START)
         pipeline.shutdown()
         assert received.points()[("aoss.executions", frozenset(START.items()))] == 8.0

@@ -1,5 +1,7 @@
 """The pipeline's settings: what each variable does, and what a bad value does."""
 
+from pathlib import Path
+
 import pytest
 
 from telemetry.environment import SettingsError
@@ -118,6 +120,33 @@ def test_headers_that_cannot_be_read_are_not_shown() -> None:
     )
     assert settings.warnings == ("OTEL_EXPORTER_OTLP_HEADERS is not a list of name=value: ignored",)
     assert "OTEL_EXPORTER_OTLP_HEADERS" in settings.unusable
+
+
+def test_headers_can_come_from_a_file(tmp_path: Path) -> None:
+    """The OTLP headers, which hold a token, are read from a file and shown nowhere."""
+    (tmp_path / "headers").write_text("Authorization=Bearer%20s3cr3t\n")
+    settings = TelemetrySettings.from_environment(
+        {"OTEL_EXPORTER_OTLP_HEADERS_FILE": str(tmp_path / "headers")}
+    )
+    assert settings.otlp_headers == "Authorization=Bearer%20s3cr3t"
+    assert "s3cr3t" not in repr(settings)
+
+
+@pytest.mark.parametrize("also", [{"OTEL_EXPORTER_OTLP_HEADERS": "a=b"}, {}])
+def test_a_headers_file_that_cannot_be_used_refuses_the_start(also: dict[str, str]) -> None:
+    """A file that is missing, or given beside the variable itself, is named."""
+    with pytest.raises(SettingsError, match="OTEL_EXPORTER_OTLP_HEADERS_FILE"):
+        TelemetrySettings.from_environment({"OTEL_EXPORTER_OTLP_HEADERS_FILE": "/nowhere/headers"} | also)
+
+
+def test_malformed_headers_of_a_file_are_ignored_unseen(tmp_path: Path) -> None:
+    """A file that holds no headers is named in a warning without its text, and nothing of it is sent."""
+    (tmp_path / "headers").write_text("Bearer s3cr3t")
+    settings = TelemetrySettings.from_environment(
+        {"OTEL_EXPORTER_OTLP_HEADERS_FILE": str(tmp_path / "headers")}
+    )
+    assert settings.otlp_headers is None
+    assert settings.warnings == ("OTEL_EXPORTER_OTLP_HEADERS is not a list of name=value: ignored",)
 
 
 def test_patterns_that_cannot_be_compiled_are_ignored() -> None:
