@@ -1,14 +1,15 @@
-"""The reference of the metrics as Markdown, from the catalogue: `python -m telemetry.reference`."""
+"""The reference of the metrics, from the catalogue: as a page, a table or JSON."""
 
-import sys
+import json
+from typing import Any
 
 from telemetry.catalogue import CATALOGUE, DURATION_BUCKETS, Instrument
-from telemetry.watching import SELF_METRICS
+from telemetry.watching import SELF_METRICS, SelfMetric
 
 INTRODUCTION = """\
 # The metrics
 
-Written by `python -m telemetry.reference` from the catalogue; a test holds the two together.
+Written by `aoss metrics --format markdown` from the catalogue; a test holds the two together.
 
 """
 
@@ -40,10 +41,11 @@ def _others() -> list[str]:
     return [
         "## The pipeline itself",
         "",
-        "| Prometheus name | OpenTelemetry name | unit | what it counts or measures |",
-        "|---|---|---|---|",
+        "| Prometheus name | OpenTelemetry name | kind | unit | labels | what it counts or measures |",
+        "|---|---|---|---|---|---|",
         *(
-            f"| `{metric.prometheus_name}` | `{metric.name}` | `{metric.unit}` | {metric.description} |"
+            f"| `{metric.prometheus_name}` | `{metric.name}` | {metric.kind} | `{metric.unit}` "
+            f"| {', '.join(f'`{label}`' for label in metric.labels)} | {metric.description} |"
             for metric in SELF_METRICS
         ),
         "",
@@ -73,5 +75,41 @@ def _closed_labels() -> dict[tuple[str, str], str]:
     return {key: ", ".join(names) for key, names in found.items()}
 
 
-if __name__ == "__main__":
-    sys.stdout.write(as_markdown())
+def as_table() -> str:
+    """Return a table for a terminal: name, kind, unit, labels."""
+    rows = [
+        ("NAME", "KIND", "UNIT", "LABELS"),
+        *(
+            (each["prometheusName"], each["kind"], each["unit"], ", ".join(each["labels"]))
+            for each in _metrics()
+        ),
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    return "".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n"
+        for row in rows
+    )
+
+
+def as_json() -> str:
+    """Return every metric as a JSON array; a label's array holds its values, none where they are open."""
+    return json.dumps(_metrics(), indent=2) + "\n"
+
+
+def _metrics() -> list[dict[str, Any]]:
+    own = [
+        _fields(each, {attribute.key: list(attribute.values) for attribute in each.attributes})
+        for each in CATALOGUE
+    ]
+    return own + [_fields(each, {label: [] for label in each.labels}) for each in SELF_METRICS]
+
+
+def _fields(metric: Instrument | SelfMetric, labels: dict[str, list[str]]) -> dict[str, Any]:
+    return {
+        "prometheusName": metric.prometheus_name,
+        "name": metric.name,
+        "kind": str(metric.kind),
+        "unit": metric.unit,
+        "description": metric.description,
+        "labels": labels,
+    }

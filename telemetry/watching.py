@@ -15,15 +15,21 @@ from telemetry.sdk import MeterProvider as SharedMemoryProvider
 from telemetry.sdk.merged import Merged
 
 METER_NAME = "telemetry.pipeline"
+_COMPONENT = ("otel_component_name", "otel_component_type")
 
 
 class SelfMetric(NamedTuple):
-    """An instrument of the pipeline itself, and the name under which Prometheus shows it."""
+    """An instrument of the pipeline itself, and the name under which Prometheus shows it.
+
+    `labels` are Prometheus' names of its attributes.
+    """
 
     name: str
     prometheus_name: str
     unit: str
     description: str
+    kind: str
+    labels: tuple[str, ...] = ()
 
 
 EXPORTED = SelfMetric(
@@ -31,37 +37,47 @@ EXPORTED = SelfMetric(
     "otel_sdk_exporter_metric_data_point_exported_total",
     "{data_point}",
     "Data points that were exported; with error.type, those whose export failed.",
+    "Counter",
+    (*_COMPONENT, "error_type"),
 )
 COLLECTION_DURATION = SelfMetric(
     "otel.sdk.metric_reader.collection.duration",
     "otel_sdk_metric_reader_collection_duration_seconds",
     "s",
     "Time that a collection over all workers took.",
+    "Histogram",
+    _COMPONENT,
 )
 OVERFLOWED_SETS = SelfMetric(
     "otel.sdk.metric.overflowed_sets",
     "otel_sdk_metric_overflowed_sets_total",
     "{set}",
     "Attribute sets that were refused a series of their own by a cardinality limit.",
+    "ObservableCounter",
 )
 DROPPED_SERIES = SelfMetric(
     "otel.sdk.metric.dropped_series",
     "otel_sdk_metric_dropped_series_total",
     "{series}",
     "Series that were dropped for want of space.",
+    "ObservableCounter",
 )
 SKIPPED_SEGMENTS = SelfMetric(
     "otel.sdk.worker.skipped_segments",
     "otel_sdk_worker_skipped_segments",
     "{segment}",
     "Files that the last collection left out because they cannot be read.",
+    "ObservableGauge",
 )
-LIVE_WORKERS = SelfMetric("otel.sdk.worker.live", "otel_sdk_worker_live", "{worker}", "Workers that live.")
+LIVE_WORKERS = SelfMetric(
+    "otel.sdk.worker.live", "otel_sdk_worker_live", "{worker}", "Workers that live.", "ObservableGauge"
+)
 FOLDED_WORKERS = SelfMetric(
     "otel.sdk.worker.folded",
     "otel_sdk_worker_folded_total",
     "{worker}",
     "Dead workers whose numbers were folded into the archive.",
+    "ObservableCounter",
 )
 SELF_METRICS = (
     COLLECTION_DURATION,

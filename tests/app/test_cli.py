@@ -1,4 +1,4 @@
-"""The command `aoss serve`: what it refuses, what it says, and how it stops."""
+"""The command `aoss`: what it refuses, what it says, and how it stops."""
 
 import signal
 import socket
@@ -30,6 +30,17 @@ def test_refuses_other_addresses_without_a_key(host: str) -> None:
     assert done.returncode == 2
     assert "AOSS_API_KEY" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("form", ["table", "markdown", "json"])
+def test_lists_the_metrics(form: str) -> None:
+    """`aoss metrics` prints the reference in each form; the Markdown is the page in docs."""
+    done = aoss("metrics", "--format", form)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "aoss_executions_total" in done.stdout
+    if form == "markdown":
+        page = Path(__file__).parents[2] / "docs" / "metrics.md"
+        assert done.stdout == page.read_text(encoding="utf-8")
 
 
 def test_names_every_bad_setting() -> None:

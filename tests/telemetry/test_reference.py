@@ -1,6 +1,7 @@
 """The reference page is what the catalogue says."""
 
 import asyncio
+import json
 import re
 from contextlib import redirect_stdout
 from io import StringIO
@@ -10,7 +11,7 @@ import httpx
 
 from telemetry.catalogue import CATALOGUE
 from telemetry.pipeline import Pipeline
-from telemetry.reference import as_markdown
+from telemetry.reference import as_json, as_markdown, as_table
 from telemetry.settings import TelemetrySettings
 from telemetry.watching import SELF_METRICS
 from tests.telemetry.scraping import scrape
@@ -30,16 +31,43 @@ def test_every_instrument_is_there() -> None:
     assert [each.name for each in CATALOGUE if f"`{each.prometheus_name}`" not in page] == []
 
 
+def test_table_and_json_list_every_metric() -> None:
+    """The table has a line for each metric, and the JSON its kind, unit and labels."""
+    metrics = json.loads(as_json())
+    names = [metric.prometheus_name for metric in (*CATALOGUE, *SELF_METRICS)]
+    assert [metric["prometheusName"] for metric in metrics] == names
+    assert [line.split()[0] for line in as_table().splitlines()] == ["NAME", *names]
+    assert metrics[1] == {
+        "prometheusName": "aoss_executions_completed_total",
+        "name": "aoss.executions.completed",
+        "kind": "Counter",
+        "unit": "{execution}",
+        "description": "Executions that have ended, by how they ended; one for every execution started.",
+        "labels": {
+            "agent_type": ["general", "network", "database", "security"],
+            "server_tag": [],
+            "status": ["Success", "Failed", "Cancelled", "Interrupted"],
+        },
+    }
+
+
 def test_the_pipelines_own_metrics_are_those_of_a_scrape() -> None:
     """A pipeline that has exported and was scraped shows the listed names, and no other of its own."""
     pipeline = Pipeline.start(TelemetrySettings(exporters=("prometheus", "console")))
     with redirect_stdout(StringIO()):
         pipeline.force_flush()
     asyncio.run(_scraped(pipeline))
-    shown = {name for name, _ in scrape(pipeline) if name.startswith("otel_")}
+    series = [(name, labels) for name, labels in scrape(pipeline) if name.startswith("otel_")]
+    shown = {name for name, _ in series}
     pipeline.shutdown()
     families = {re.sub("_(bucket|sum|count)$", "", name) for name in shown}
     assert families == {metric.prometheus_name for metric in SELF_METRICS}
+    for metric in SELF_METRICS:
+        keys = {
+            key for name, labels in series if name.startswith(metric.prometheus_name) for key, _ in labels
+        }
+        # A failed export alone carries error_type.
+        assert keys - {"le"} == set(metric.labels) - {"error_type"}
 
 
 async def _scraped(pipeline: Pipeline) -> None:

@@ -1,0 +1,1 @@
+"""What `aoss` does, one command a file."""
