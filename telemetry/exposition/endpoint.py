@@ -39,7 +39,8 @@ class MetricsEndpoint:
 
     `provider` has the methods of `Source`. With `bearer_token` only requests that carry it are answered.
     `scope_labels` adds the instrumentation scope to every series, `created_timestamps` `_created` lines to
-    OpenMetrics. A merge and its text are made in slices, and other requests get through in between.
+    OpenMetrics, `utf8_names` serves names with dots to scrapers that allow them. A merge and its text are made
+    in slices, and other requests get through in between.
 
     `app.mount("/metrics", MetricsEndpoint(provider))` answers `/metrics/`; Starlette redirects `/metrics`.
     Without a redirect: `app.router.routes += [Route(path, endpoint) for path in ("/metrics", "/metrics/")]`.
@@ -52,6 +53,7 @@ class MetricsEndpoint:
         bearer_token: str | None = None,
         scope_labels: bool = False,
         created_timestamps: bool = False,
+        utf8_names: bool = False,
     ) -> None:
         self._provider = provider
         if bearer_token is not None and not bearer_token.strip():
@@ -59,6 +61,7 @@ class MetricsEndpoint:
         self._token = None if bearer_token is None else bearer_token.strip().encode()
         self._scope_labels = scope_labels
         self._created_timestamps = created_timestamps
+        self._utf8_names = utf8_names
         self._complaints = Complaints()
         # Tasks and locks belong to a loop; text that is kept must not be written by two threads.
         self._loops: dict[asyncio.AbstractEventLoop, _OnLoop] = {}
@@ -89,7 +92,7 @@ class MetricsEndpoint:
         )
 
     async def _answer(self, scope: Scope, send: Send) -> None:
-        exposition = preferred(_header(scope, b"accept"))
+        exposition = preferred(_header(scope, b"accept"), utf8_names=self._utf8_names)
         compress = gzip_wanted(_header(scope, b"accept-encoding"))
         answer = [
             (b"content-type", exposition.content_type.encode()),

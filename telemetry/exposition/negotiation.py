@@ -45,11 +45,12 @@ _SERVED = {
 }
 
 
-def preferred(accept: str) -> Exposition:
+def preferred(accept: str, *, utf8_names: bool = False) -> Exposition:
     """Return what the entry of an Accept header with the highest q asks for, among what can be served.
 
     Of equals the first wins; where nothing can be served, or nothing is asked for, the text format 0.0.4. An
-    unknown escaping is taken for underscores.
+    unknown escaping is taken for underscores, and so is allow-utf-8 without `utf8_names`: Prometheus 3 sends
+    it of itself, while queries, rules and the other paths into a store have the names with underscores.
     """
     best, best_quality = DEFAULT, 0.0
     for entry in accept.split(","):
@@ -61,6 +62,8 @@ def preferred(accept: str) -> Exposition:
         escaping = Escaping.UNDERSCORES
         if served is not Format.TEXT_0_0_4 and parameters.get("escaping") in list(Escaping):
             escaping = Escaping(parameters["escaping"])
+        if escaping is Escaping.ALLOW_UTF_8 and not utf8_names:
+            escaping = Escaping.UNDERSCORES
         best, best_quality = Exposition(served, escaping), quality
     return best
 

@@ -7,10 +7,15 @@ from telemetry.exposition.sharing import Source
 
 
 def exposition(
-    provider: Source, accept: str = "", *, scope_labels: bool = False, created_timestamps: bool = False
+    provider: Source,
+    accept: str = "",
+    *,
+    scope_labels: bool = False,
+    created_timestamps: bool = False,
+    utf8_names: bool = False,
 ) -> tuple[bytes, str]:
     """Return the exposition and its content type, in the format that an Accept header asks for; blocks."""
-    wanted = preferred(accept)
+    wanted = preferred(accept, utf8_names=utf8_names)
     renderer = Renderer(
         wanted, Complaints(), scope_labels=scope_labels, created_timestamps=created_timestamps
     )

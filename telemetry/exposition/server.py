@@ -111,6 +111,7 @@ def start_http_server(
     bearer_token: str | None = None,
     scope_labels: bool = False,
     created_timestamps: bool = False,
+    utf8_names: bool = False,
 ) -> MetricsServer:
     """Serve a provider's metrics at a port of their own, at any path, in a thread.
 
@@ -123,6 +124,7 @@ def start_http_server(
         bearer_token=bearer_token,
         scope_labels=scope_labels,
         created_timestamps=created_timestamps,
+        utf8_names=utf8_names,
     )
     return MetricsServer(endpoint, host, port)
 

@@ -7,8 +7,8 @@ import pytest
 from app.compliance.compliance import Compliance
 from telemetry.labels import AgentType, ErrorType, ExecutionStatus, StepStatus
 from tests.support.backend import BackendProcess, running_backend
-from tests.support.debian import PackageUnavailableError
 from tests.support.promtool import check_metrics
+from tests.support.stack.programs import ProgramUnavailableError
 
 REQUESTS = {
     AgentType.GENERAL: "check the health of this server",
@@ -130,8 +130,8 @@ def test_promtool_accepts_the_scrape(backend: BackendProcess) -> None:
     assert scrape.headers["content-type"].startswith("text/plain; version=0.0.4")
     try:
         assert check_metrics(scrape.content) == []
-    except PackageUnavailableError as error:
-        pytest.skip(f"promtool: {error}")
+    except ProgramUnavailableError as error:
+        pytest.skip(str(error))
 
 
 def test_without_measurements(data_dir: Path) -> None:

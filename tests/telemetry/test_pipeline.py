@@ -16,9 +16,9 @@ from telemetry.official import OfficialScrape
 from telemetry.pipeline import Pipeline
 from telemetry.settings import OFFICIAL_SDK, TelemetrySettings
 from tests.support.backend import free_port
-from tests.support.debian import PackageUnavailableError
 from tests.support.otlp import Received, grpc_receiver, http_receiver
 from tests.support.promtool import check_metrics
+from tests.support.stack.programs import ProgramUnavailableError
 from tests.telemetry.scraping import parse, scrape, total, value
 
 START = {"agent_type": "general", "server_tag": "web"}
@@ -84,8 +84,8 @@ def test_promtool_accepts_the_scrape(pipeline: Pipeline) -> None:
     body, _ = pipeline.exposition()
     try:
         assert check_metrics(body) == []
-    except PackageUnavailableError as missing:
-        pytest.skip(f"promtool: {missing}")
+    except ProgramUnavailableError as missing:
+        pytest.skip(str(missing))
     assert check_metrics(body + b"aoss_executions_total{ 1\n") != []
     assert check_metrics(b"# TYPE wrong counter\nwrong 1\n") != []
 

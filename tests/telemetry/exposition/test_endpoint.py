@@ -72,7 +72,7 @@ async def test_a_scrape_without_accept_header() -> None:
 
 async def test_openmetrics_by_negotiation() -> None:
     """Items 24, 25, 31: who prefers OpenMetrics and UTF-8 gets them, and the Content-Type says so."""
-    async with client(MetricsEndpoint(FixedSource(everything()))) as http:
+    async with client(MetricsEndpoint(FixedSource(everything()), utf8_names=True)) as http:
         response = await http.get(
             "/", headers={"accept": f"{OPENMETRICS_ACCEPTED['accept']};escaping=allow-utf-8"}
         )
@@ -418,7 +418,7 @@ def test_one_endpoint_on_several_loops() -> None:
 
 async def test_text_is_kept_for_two_formats() -> None:
     """Whoever asks for many formats one after the other does not make the process keep text of all."""
-    endpoint = MetricsEndpoint(FixedSource(everything()))
+    endpoint = MetricsEndpoint(FixedSource(everything()), utf8_names=True)
     async with client(endpoint) as http:
         for escaping in ("underscores", "dots", "values", "allow-utf-8"):
             accept = f"{OPENMETRICS_ACCEPTED['accept']};escaping={escaping}"

@@ -47,7 +47,7 @@ PLAIN = Exposition(Format.OPENMETRICS_1_0_0, Escaping.UNDERSCORES)
         ("application/openmetrics-text;version=2.0.0", DEFAULT),
         ("application/openmetrics-text;version=0.0.1", DEFAULT),
         ("application/openmetrics-text; version=x", DEFAULT),
-        (PROMETHEUS_3, Exposition(Format.OPENMETRICS_1_0_0, Escaping.ALLOW_UTF_8)),
+        (PROMETHEUS_3, PLAIN),
         (PROMETHEUS_2, PLAIN),
         (",;,q=1,", DEFAULT),
     ],
@@ -55,6 +55,12 @@ PLAIN = Exposition(Format.OPENMETRICS_1_0_0, Escaping.UNDERSCORES)
 def test_preferred(accept: str, expected: Exposition) -> None:
     """Item 24: the highest q that can be served wins; without an Accept header it is text 0.0.4."""
     assert expected == preferred(accept)
+
+
+def test_names_with_dots_only_where_wanted() -> None:
+    """Item 25: Prometheus 3, which allows UTF-8 of itself, gets it only from who wants to serve it."""
+    utf8 = Exposition(Format.OPENMETRICS_1_0_0, Escaping.ALLOW_UTF_8)
+    assert utf8 == preferred(PROMETHEUS_3, utf8_names=True)
 
 
 @pytest.mark.parametrize(

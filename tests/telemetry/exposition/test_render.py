@@ -8,8 +8,8 @@ from opentelemetry.sdk.resources import Resource
 
 from telemetry.exposition.text import number
 from telemetry.sdk.merged import DataKind, ExemplarValue, SeriesAttributes, Value
-from tests.support.debian import PackageUnavailableError
 from tests.support.promtool import check_metrics
+from tests.support.stack.programs import ProgramUnavailableError
 from tests.telemetry.exposition.sources import (
     OPENMETRICS,
     TEXT,
@@ -213,8 +213,8 @@ def test_promtool_accepts_the_text() -> None:
     )
     try:
         assert check_metrics(text_of(everything, TEXT).encode()) == []
-    except PackageUnavailableError as missing:
-        pytest.skip(f"promtool: {missing}")
+    except ProgramUnavailableError as missing:
+        pytest.skip(str(missing))
 
 
 @pytest.mark.parametrize("count", [1, 511, 512, 513, 2000])
