@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 TESTS ?= tests
 
-.PHONY: run test bench lock clean
+.PHONY: run test stack bench lock clean
 
 run: $(VENV)/run.stamp
 	$(BIN)/aoss serve
@@ -13,7 +13,12 @@ test: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	-$(BIN)/python -m tests.support.stack.programs
 	$(BIN)/pytest $(TESTS)
+
+# Prometheus, Alertmanager, VictoriaMetrics and the Collector, built into a cache; tests of one that cannot be had are skipped.
+stack: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.support.stack.programs
 
 bench: $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks

@@ -39,8 +39,8 @@ class MetricsEndpoint:
 
     `provider` has the methods of `Source`. With `bearer_token` only requests that carry it are answered.
     `scope_labels` adds the instrumentation scope to every series, `created_timestamps` `_created` lines to
-    OpenMetrics, `utf8_names` serves names with dots to scrapers that allow them. A merge and its text are made
-    in slices, and other requests get through in between.
+    OpenMetrics, `utf8_names` serves names with dots to scrapers that allow them. A merge and its text are
+    made in slices, and other requests get through in between.
 
     `app.mount("/metrics", MetricsEndpoint(provider))` answers `/metrics/`; Starlette redirects `/metrics`.
     Without a redirect: `app.router.routes += [Route(path, endpoint) for path in ("/metrics", "/metrics/")]`.

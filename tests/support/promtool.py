@@ -1,10 +1,9 @@
-"""Debian's promtool, unpacked: what Prometheus itself says of an exposition."""
+"""Prometheus' promtool: what Prometheus itself says of an exposition."""
 
 import re
 import subprocess
 
-from tests.support import used
-from tests.support.debian import library_path, unpack
+from tests.support.stack.programs import program
 
 # Complaints about names that standards give and this project cannot choose. Everything else fails.
 TOLERATED = (
@@ -16,17 +15,14 @@ TOLERATED = (
 def check_metrics(exposition: bytes) -> list[str]:
     """Return promtool's complaints about a text exposition, without the tolerated ones.
 
-    Raises PackageUnavailableError where the program cannot be had.
+    Raises ProgramUnavailableError where the program cannot be had.
     """
-    root = unpack("prometheus")
-    used.note("promtool", [str(root / "usr/bin/promtool"), "--version"])
     result = subprocess.run(
-        [root / "usr/bin/promtool", "check", "metrics"],
+        [program("promtool"), "check", "metrics"],
         input=exposition,
         capture_output=True,
         check=False,
         timeout=60,
-        env={"LD_LIBRARY_PATH": library_path(root)},
     )
     complaints = (result.stdout + result.stderr).decode().splitlines()
     # 3 means complaints; anything else is a failure to parse.

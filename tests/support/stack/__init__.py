@@ -1,0 +1,1 @@
+"""The servers of the pipeline, as real programs that tests run."""
