@@ -62,7 +62,7 @@ def go_version(go: Path) -> tuple[int, ...] | None:
             text=True,
             check=False,
             timeout=60,
-            env=build_environment(go, go.parent),
+            env=build_environment(go),
         )
     except (OSError, subprocess.SubprocessError):
         return None
@@ -83,15 +83,14 @@ def _install(requirement: GoRequirement, folder: Path) -> None:
     run([*pip, "--require-hashes", "--target", str(folder), "-r", str(wanted)], environment=os.environ)
 
 
-def build_environment(go: Path, binaries: Path) -> dict[str, str]:
-    """Return the environment in which `go` puts static programs for this machine into `binaries`.
+def build_environment(go: Path) -> dict[str, str]:
+    """Return the environment in which `go` builds static programs for this machine.
 
     The user's GOPROXY, GOPATH and caches hold.
     """
     environment = {
         **os.environ,
         "PATH": f"{go.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
-        "GOBIN": str(binaries),
         "GOFLAGS": GOFLAGS,
         # Else it could be another Go that answers, which this one would download first.
         "GOTOOLCHAIN": "local",
@@ -104,8 +103,8 @@ def build_environment(go: Path, binaries: Path) -> dict[str, str]:
     return environment
 
 
-def run(command: Sequence[str], *, environment: Mapping[str, str], folder: Path | None = None) -> None:
-    """Run a step of a build for at most STEP_SECONDS; raises BuildError where it fails."""
+def run(command: Sequence[str], *, environment: Mapping[str, str], folder: Path | None = None) -> str:
+    """Run a step of a build for at most STEP_SECONDS and return what it said; raises BuildError."""
     said = " ".join(command)
     try:
         process = subprocess.Popen(
@@ -133,6 +132,7 @@ def run(command: Sequence[str], *, environment: Mapping[str, str], folder: Path 
     if process.returncode:
         last = "\n".join(output.strip().splitlines()[-8:])
         raise BuildError(f"{said}: ended with {process.returncode}\n{last}")
+    return output
 
 
 @contextmanager

@@ -40,13 +40,14 @@ class ProgramUnavailableError(Exception):
 class Source:
     """What one build makes its programs from: a table of versions.toml.
 
-    With a `manifest` the module is the Collector's builder, and the manifest says what to build.
+    `commands` are packages of the module by the names of their programs. With a `manifest` the module is the
+    Collector's builder, and the manifest says what to build.
     """
 
     version: str
     module: str
     module_version: str
-    commands: tuple[str, ...]
+    commands: dict[str, str]
     tags: tuple[str, ...] = ()
     version_variable: str = ""
     manifest: str = ""
@@ -54,7 +55,7 @@ class Source:
     @property
     def programs(self) -> list[str]:
         """Return the names of the programs that it makes."""
-        return [Path(command).name for command in self.commands]
+        return list(self.commands)
 
 
 class Programs:
@@ -67,10 +68,8 @@ class Programs:
             tables = tomllib.load(file)["programs"]
         go = tables.pop("go")
         self._go = GoRequirement(**go | {"hashes": tuple(go["hashes"])})
-        lists = ("commands", "tags")
         self.sources: dict[str, Source] = {
-            name: Source(**table | {key: tuple(table[key]) for key in lists if key in table})
-            for name, table in tables.items()
+            name: Source(**table | {"tags": tuple(table.get("tags", ()))}) for name, table in tables.items()
         }
         self._failures: dict[str, BuildError] = {}
 
@@ -128,38 +127,35 @@ class Programs:
 
     def _build(self, source: Source, folder: Path) -> None:
         go = find_go(self._go, self._cache)
+        environment = build_environment(go)
         folder.mkdir()
+        downloaded = run(
+            [str(go), "mod", "download", "-json", f"{source.module}@{source.module_version}"],
+            environment=environment,
+        )
+        module = Path(json.loads(downloaded)["Dir"])
+        linked = LDFLAGS
+        if source.version_variable:
+            linked += f" -X {source.version_variable}={source.version}"
+        # In the module's own folder: there its replace and exclude directives hold, and its go.sum.
+        build = [str(go), "build", "-mod=readonly", f"-ldflags={linked}", f"-tags={','.join(source.tags)}"]
         if not source.manifest:
-            _install(go, source, folder)
+            for name, package in source.commands.items():
+                run([*build, "-o", str(folder / name), package], environment=environment, folder=module)
             return
         work = folder / "work"
         work.mkdir()
-        _install(go, source, work)
+        builder = work / "builder"
+        run([*build, "-o", str(builder), "."], environment=environment, folder=module)
         manifest, *pins = self._files(source)
-        environment = build_environment(go, work)
         # Not the builder's own `go mod tidy`: a module that only fileexporter's tests need cannot be had.
         generate = ["--skip-get-modules", "--skip-compilation", f"--output-path={work}"]
-        run([str(work / "builder"), f"--config={manifest}", *generate], environment=environment)
+        run([str(builder), f"--config={manifest}", *generate], environment=environment)
         for pin in pins:
             shutil.copy(pin, work)
-        (name,) = source.commands
-        build = [str(go), "build", "-mod=readonly", f"-ldflags={LDFLAGS}", "-o", str(folder / name), "."]
-        run(build, environment=environment, folder=work)
+        for name, package in source.commands.items():
+            run([*build, "-o", str(folder / name), package], environment=environment, folder=work)
         shutil.rmtree(work)
-
-
-def _install(go: Path, source: Source, folder: Path) -> None:
-    packages = [source.module]
-    if not source.manifest:
-        packages = [f"{source.module}/{command}" for command in source.commands]
-    linked = (
-        f"{LDFLAGS} -X {source.version_variable}={source.version}" if source.version_variable else LDFLAGS
-    )
-    run(
-        [str(go), "install", f"-ldflags={linked}", f"-tags={','.join(source.tags)}"]
-        + [f"{package}@{source.module_version}" for package in packages],
-        environment=build_environment(go, folder),
-    )
 
 
 @functools.cache
@@ -169,7 +165,8 @@ def _programs() -> Programs:
 
 @functools.cache
 def program(name: str) -> Path:
-    """Return the path of prometheus, promtool, alertmanager, amtool, victoria-metrics or otelcol.
+    """Return the path of prometheus, promtool, alertmanager, amtool, victoria-metrics, otelcol or
+    docker-compose.
 
     It is built where it is missing, which takes minutes. Raises ProgramUnavailableError.
     """
