@@ -47,7 +47,7 @@ class HistogramLines:
         pattern = self._buckets + self._sums if summed else self._buckets
         if self._created and start > 0:
             pattern += self._created
-            values = [*values, text.seconds(start)]
+            values = [*values, text.created(start)]
         for position, exemplar in self._largest(exemplars).items():
             values[position] = f"{values[position]}{text.exemplar(exemplar, escaping)}"
         alone = _pattern(text.sample(self._count, labels)[len(self._count) :])

@@ -133,7 +133,7 @@ class Renderer:
                 lines.append(f"{line}\n")
                 if counter and self._created and points.starts[index] > 0:
                     created = text.head(f"{family.name}_created") + texts[index][len(family.start) :]
-                    lines.append(f"{created}{text.seconds(points.starts[index])}\n")
+                    lines.append(f"{created}{text.created(points.starts[index])}\n")
             yield "".join(lines)
 
     def _histograms(self, family: Family, texts: Sequence[str], points: Points) -> Iterator[str]:
