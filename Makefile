@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 TESTS ?= tests
 
-.PHONY: run test stack bench lock clean
+.PHONY: run test stack secrets bench lock clean
 
 run: $(VENV)/run.stamp
 	$(BIN)/aoss serve
@@ -19,6 +19,10 @@ test: $(VENV)/dev.stamp
 # Prometheus, Alertmanager, VictoriaMetrics and the Collector, built into a cache; tests of one that cannot be had are skipped.
 stack: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.support.stack.programs
+
+# What docker-compose.yml mounts; what is there stays.
+secrets:
+	sh secrets/make
 
 bench: $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks
