@@ -1,6 +1,7 @@
 """Ours beside each peer and each promise, in one run and one table: `python -m benchmarks`.
 
-`python -m benchmarks recording deaths` measures those groups only, and keeps nothing.
+`python -m benchmarks recording deaths` measures those groups only, and keeps nothing. `python -m
+benchmarks load` is apart from them: it needs the stack's programs, and writes docs/sizing.md.
 """
 
 import sys
@@ -19,6 +20,7 @@ from benchmarks import (
     scraping,
     table,
 )
+from benchmarks import load as under_load
 from benchmarks.results import Machine, Row, Run, load
 
 GROUPS = {
@@ -31,12 +33,16 @@ GROUPS = {
     "recorder": recorder.rows,
     "backend": backend.rows,
 }
+LOAD = "load"
 
 
 def main(wanted: list[str]) -> None:
     """Measure, print the table, and keep the result as data and in docs/benchmarks.md."""
+    if wanted == [LOAD]:
+        under_load.main()
+        return
     if unknown := set(wanted) - set(GROUPS):
-        sys.exit(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(GROUPS)}")
+        sys.exit(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(GROUPS)}, and {LOAD} alone")
     run = Run(Machine.describe())
     started = time.perf_counter()
     rows: list[Row] = []

@@ -16,12 +16,17 @@ def write(run: Run, source: Path) -> None:
 
 def updated(text: str, run: Run, source: str) -> str:
     """Return the document's text with the table of a run."""
+    return placed(
+        text,
+        f"From `benchmarks/results/{source}`, {run.started[:10]}.\n\n"
+        f"{table.markdown(run)}\n\n{table.machine(run)}",
+    )
+
+
+def placed(text: str, shown: str) -> str:
+    """Return a text with other words between its marks; raises ValueError where it has none."""
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise ValueError(f"{PATH.name} has no place for the table")
-    shown = (
-        f"From `benchmarks/results/{source}`, {run.started[:10]}.\n\n"
-        f"{table.markdown(run)}\n\n{table.machine(run)}"
-    )
+        raise ValueError("the document has no place for the table")
     return f"{before}{BEGIN}\n\n{shown}\n\n{END}{after}"

@@ -141,7 +141,7 @@ class Run:
         """Keep the run as data, named by its date, and return where."""
         FOLDER.mkdir(exist_ok=True)
         path = FOLDER / f"{self.started[:19].replace(':', '')}Z.json"
-        path.write_text(json.dumps(_rounded(asdict(self)), indent=1) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(rounded(asdict(self)), indent=1) + "\n", encoding="utf-8")
         return path
 
     @classmethod
@@ -157,13 +157,14 @@ def load() -> Sequence[float]:
     return [round(each, 2) for each in os.getloadavg()]
 
 
-def _rounded(value: object) -> object:
+def rounded(value: object) -> object:
+    """Return JSON's kinds of values with five digits a number."""
     if isinstance(value, float):
         return float(f"{value:.5g}")
     if isinstance(value, Mapping):
-        return {key: _rounded(each) for key, each in value.items()}
+        return {key: rounded(each) for key, each in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_rounded(each) for each in value]
+        return [rounded(each) for each in value]
     return value
 
 
