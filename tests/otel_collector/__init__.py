@@ -1,0 +1,1 @@
+"""The Collector's configuration, run by the real Collector against real stores."""
