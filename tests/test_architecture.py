@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SOURCES = sorted([*ROOT.glob("app/**/*.py"), *ROOT.glob("telemetry/**/*.py")])
+SOURCES = sorted(path for room in ("app", "telemetry", "grafana") for path in ROOT.glob(f"{room}/**/*.py"))
 LONGEST_FILE_LINES = 320
 LONGER = {"app/compliance/shell.py"}  # one visitor over one grammar; halves would only call each other
 
@@ -80,6 +80,13 @@ def test_recording_uses_the_api_only() -> None:
         f"telemetry/{name}.py"
         for name in ("pipeline", "providers", "readers", "official", "watching", "exemplars")
     }
+
+
+def test_dashboards_come_from_the_catalogue() -> None:
+    """What makes the dashboards knows of the pipeline its names, and nothing of the backend."""
+    allowed = ("catalogue", "labels", "watching")
+    rest = tuple(f"telemetry.{path.stem}" for path in ROOT.glob("telemetry/*.py") if path.stem not in allowed)
+    assert importing("grafana/", ("app", "telemetry.sdk", "telemetry.exposition", *rest)) == []
 
 
 def test_the_sdk_could_be_a_package_of_its_own() -> None:

@@ -16,6 +16,7 @@ from tests.support.stack.victoria import VictoriaServer
 DOWN_SECONDS = 60.0
 # What passes between two pushes that arrive: half a second, but for the Collector's death and a slow machine.
 GAP_SECONDS = 15.0
+LAG = "otelcol_exporter_prometheusremotewrite_wal_lag"
 
 
 @pytest.mark.timeout(180)
@@ -51,6 +52,8 @@ def test_a_store_is_down_for_a_minute_and_the_collector_is_killed(
             down = time.monotonic()
             try:
                 time.sleep(DOWN_SECONDS / 2)
+                # What AossCollectorLogGrowing watches.
+                assert collector.own(LAG, exporter="prometheus_remote_write") > 0
                 collector.kill()
                 collector.start()
                 time.sleep(down + DOWN_SECONDS - time.monotonic())

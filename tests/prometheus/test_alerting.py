@@ -157,6 +157,7 @@ PAIRS = [
     ("AossSuccessBurnSlow", JOB, "AossSuccessBurnFast", JOB, "active"),
     ("AossLatencyBurnFast", JOB, "AossLatencyBurnSlow", JOB, "suppressed"),
     ("AossCollectorDown", COLLECTOR, "AossCollectorQueueFilling", COLLECTOR, "suppressed"),
+    ("AossCollectorDown", COLLECTOR, "AossCollectorLogGrowing", COLLECTOR, "suppressed"),
     ("AossCollectorDown", COLLECTOR, "AossCollectorDropping", COLLECTOR, "suppressed"),
     ("AossCollectorDown", COLLECTOR, "PrometheusRulesFailing", COLLECTOR, "active"),
 ]
