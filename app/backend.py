@@ -7,6 +7,8 @@ from datetime import timedelta
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.compliance.compliance import Compliance
+from app.console.ring import OwnRing, SharedRing
+from app.console.sampling import FAMILIES, Sampling
 from app.execution.engine import Engine
 from app.execution.follow import Follower
 from app.execution.housekeeping import Housekeeping
@@ -57,6 +59,8 @@ class Backend:
             engine, self._writer, pipeline.measure_execution, max_active=settings.max_active_executions
         )
         self.follower = Follower(self.supervisor, self.executions)
+        directory = pipeline.shared_directory
+        self.sampling = Sampling(OwnRing() if directory is None else SharedRing(directory), self._scrape)
         self._lock: WorkerLock | None = None
         self._housekeeping: Housekeeping | None = None
 
@@ -83,6 +87,7 @@ class Backend:
             retention=timedelta(days=self.settings.retention_days),
         )
         self._housekeeping.start()
+        self.sampling.start()
 
     async def close(self) -> None:
         """Drain, write what is left, and give everything back."""
@@ -91,12 +96,17 @@ class Backend:
             await self.supervisor.drain(self.settings.drain_seconds)
             settled = await self._writer.close(FLUSH_SECONDS) and not self.supervisor.active
         finally:
+            await self.sampling.stop()
             if self._housekeeping:
                 await self._housekeeping.stop()
             if self._lock:
                 self._lock.release(settled=settled)
             await self.database.close()
             await self.planner.aclose()
+
+    def _scrape(self) -> str:
+        text, _ = self.pipeline.exposition(names=frozenset(FAMILIES))
+        return text.decode()
 
 
 async def open_store(database: Database, settings: Settings) -> None:

@@ -13,10 +13,11 @@ from fastapi import FastAPI
 from starlette.routing import Route
 
 from app import logs
-from app.api import chat, errors, executions, health, servers
+from app.api import chat, console, errors, executions, health, servers
 from app.backend import Backend
 from app.body_limit import BodyLimit
 from app.compliance.compliance import Compliance
+from app.console import page
 from app.planners.model_planner import ModelPlanner
 from app.planners.plan import Planner
 from app.planners.runbook_planner import RunbookPlanner
@@ -72,10 +73,11 @@ def create_app(
 
     app = FastAPI(title="AOSS", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.backend = backend
-    for module in (chat, executions, servers, health):
+    for module in (chat, executions, servers, console, health):
         app.include_router(module.router)
     errors.install(app)
 
+    app.router.routes += page.ROUTES
     app.router.routes += [Route(path, pipeline.endpoint) for path in (METRICS_PATH, f"{METRICS_PATH}/")]
     app.add_middleware(BodyLimit)
     app.add_middleware(

@@ -9,6 +9,8 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.console.page import is_page
+
 HEALTH_PATHS = frozenset({"/healthz", "/readyz"})
 METRICS_PATH = "/metrics"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -55,6 +57,9 @@ class Guard:
             return 400, f"the host {host[:200]!r} is not allowed: add it to AOSS_ALLOWED_HOSTS"
         if scope.get("method") not in SAFE_METHODS and not _is_own_origin(headers.get("origin"), host):
             return 403, "calls that change something are refused to pages of another origin"
+        if is_page(scope["path"]):
+            # Without a key the page asks for it.
+            return None
         wanted = self._metrics_token if scope["path"].rstrip("/") == METRICS_PATH else self._api_key
         if wanted and not _carries(headers, wanted):
             return 401, "send the key as 'Authorization: Bearer …'"

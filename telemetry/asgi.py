@@ -11,7 +11,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from telemetry.instruments import Instruments, attribute_value
 from telemetry.process import prefer_stable_http_names
 
-EXCLUDED_PATHS = ("/metrics", "/healthz", "/readyz")
+# What watches must not move what it watches.
+EXCLUDED_PATHS = ("/metrics", "/healthz", "/readyz", "/api/console/samples")
 UNMATCHED = "unmatched"
 OTHER_METHOD = "_OTHER"
 

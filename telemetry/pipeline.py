@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Any, TypeVar
 
 from fastapi import FastAPI
@@ -133,16 +134,24 @@ class Pipeline:
                 "metrics cannot be served at %s:%d", self.settings.scrape_host, self.settings.scrape_port
             )
 
-    def exposition(self, accept: str = "") -> tuple[bytes, str]:
+    def exposition(self, accept: str = "", names: frozenset[str] = frozenset()) -> tuple[bytes, str]:
         """Return the exposition and its content type, in the format that an Accept header asks for; blocks.
 
+        `names` are those of the families wanted, all where empty; the official exporter shows all anyway.
         Empty when the pipeline is disabled or has no Prometheus reader.
         """
         if self._official is not None:
             return self._official.text(accept)
         if self.endpoint is _empty_scrape or not isinstance(self.meter_provider, SharedMemoryProvider):
             return b"", TEXT
-        return exposition.exposition(self.meter_provider, accept, **self._labelling())
+        return exposition.exposition(self.meter_provider, accept, names, **self._labelling())
+
+    @property
+    def shared_directory(self) -> Path | None:
+        """The directory of the run, where workers share their numbers; None where each shows its own."""
+        if isinstance(self.meter_provider, SharedMemoryProvider):
+            return self.meter_provider.directory
+        return None
 
     def _labelling(self) -> dict[str, Any]:
         return {

@@ -229,6 +229,23 @@ class HistoryAnswer(BaseModel):
     next: str | None
 
 
+class SampleAnswer(BaseModel):
+    """What was measured at a Unix time; series that are 0 are left out, and servers are summed."""
+
+    seq: int
+    time: float
+    values: dict[str, float]
+
+
+class SamplesAnswer(BaseModel):
+    """The samples of a run, oldest first, `interval` seconds apart; another `run` has begun at 0."""
+
+    run: str
+    interval: int
+    families: dict[str, Literal["counter", "gauge", "histogram"]]
+    samples: list[SampleAnswer]
+
+
 class ErrorAnswer(BaseModel):
     """What was wrong."""
 

@@ -158,6 +158,11 @@ class MeterProvider(api.MeterProvider):
         """
         self._fold_hooks.append(hook)
 
+    @property
+    def directory(self) -> Path:
+        """Where the workers of this run keep their files, which is there once something was recorded."""
+        return self._run.path
+
     def observe(self, timeout_seconds: float = 10.0) -> bool:
         """Run this worker's callbacks; False where not all of them have ended in the time.
 
