@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 TESTS ?= tests
 
-.PHONY: run test stack secrets bench lock clean
+.PHONY: run test stack secrets bench dashboards pictures lock clean
 
 run: $(VENV)/run.stamp
 	$(BIN)/aoss serve
@@ -26,6 +26,15 @@ secrets:
 
 bench: $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks
+
+# grafana/dashboards, from the catalogue.
+dashboards: $(VENV)/dev.stamp
+	$(BIN)/python -m grafana
+
+# docs/pictures: the console as Chromium shows it, and the last benchmark.
+pictures: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.browser.screenshot
+	$(BIN)/python -m benchmarks plot
 
 # Rewrites the lock files from pyproject.toml with the newest releases that fit.
 lock: $(VENV)/dev.stamp

@@ -1,47 +1,65 @@
-"""The command `aoss`."""
+"""The command `aoss`: its commands, put together."""
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from app.commands.metrics import FORMATS, metrics
+from app.commands import completion, demo, doctor, metrics, serve, top
+from app.commands.errors import UsageError
+from app.errors import AossError
+
+DESCRIPTION = """\
+Plan shell steps, run them on servers, and measure all of it.
+
+Start with `aoss serve`, open the address that it prints, and let `aoss demo` fill the charts.
+"""
+EPILOG = """\
+exit codes: 0 done; 1 it failed, or the verdict is bad; 2 wrong usage; 130 stopped by Ctrl-C
+
+`aoss COMMAND --help` has the options, the environment and examples of one command.
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `aoss` and return its exit code."""
-    options = _parser().parse_args(arguments)
-    if options.command == "metrics":
-        return metrics(options.format)
-    for name in ("host", "port", "workers"):
-        if (value := getattr(options, name)) is not None:
-            os.environ[f"AOSS_{name.upper()}"] = str(value)
-    # Imported where wanted: it brings the whole backend, which the other commands do without.
-    from app.commands.serve import serve  # noqa: PLC0415
+    try:
+        options = parser().parse_args(arguments)
+        code: int = options.run(options)
+        sys.stdout.flush()
+    except UsageError as error:
+        return _complain(error, 2)
+    except AossError as error:
+        return _complain(error, 1)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        # Who read the output has gone, as in `aoss metrics | head`; what is left must not be flushed at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    return code
 
-    return serve()
 
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="aoss", description="Plan shell steps and run them on servers.")
-    parser.add_argument("--version", action="version", version=f"aoss {version('aoss-telemetry')}")
-    commands = parser.add_subparsers(dest="command", required=True)
-    serve = commands.add_parser(
-        "serve",
-        help="start the backend",
-        description="Start the backend. Every setting can also be given in the environment: see the README.",
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
+    root = argparse.ArgumentParser(
+        prog="aoss",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    serve.add_argument("--host", help="address to listen on (AOSS_HOST, 127.0.0.1)")
-    serve.add_argument("--port", type=int, help="port to listen on (AOSS_PORT, 8000)")
-    serve.add_argument("--workers", type=int, help="number of processes (AOSS_WORKERS, 1)")
-    reference = commands.add_parser(
-        "metrics",
-        help="list the metrics",
-        description="List every metric of AOSS and of its pipeline, with labels and units.",
-    )
-    reference.add_argument("--format", choices=FORMATS, default="table", help="how to write them (table)")
-    return parser
+    root.add_argument("--version", action="version", version=f"aoss {version('aoss-telemetry')}")
+    commands = root.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in (serve, demo, top, doctor, metrics, completion):
+        command.add_parser(commands)
+    return root
+
+
+def _complain(error: AossError, code: int) -> int:
+    print(f"aoss: {error}", file=sys.stderr)  # noqa: T201 - a command
+    return code
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The command `aoss`: what it refuses, what it says, and how it stops."""
 
+import re
 import signal
 import socket
 import subprocess
@@ -118,9 +119,10 @@ def test_store_that_cannot_be_used(tmp_path: Path, environment: dict[str, str]) 
 
 
 def test_says_what_to_open(data_dir: Path) -> None:
-    """At its start it prints the addresses to open."""
+    """At its start it prints the addresses to open, the console's first."""
     with running_backend(data_dir) as backend:
-        assert f"{backend.url}/metrics" in backend.log
+        opened = re.findall(rf"^  (\w+) +{re.escape(backend.url)}(\S*)$", backend.log, re.MULTILINE)
+    assert opened[:2] == [("console", "/"), ("metrics", "/metrics")]
 
 
 @pytest.mark.parametrize("wish", [signal.SIGTERM, signal.SIGINT])

@@ -32,7 +32,7 @@ export class Chart {
     this.root = element(
       "figure",
       { class: "chart" },
-      element("figcaption", {}, element("h3", {}, title), element("span", { class: "hint" }, this.unit.words)),
+      element("figcaption", {}, element("h2", {}, title), element("span", { class: "hint" }, this.unit.words)),
       this.place,
       this.empty,
       element(

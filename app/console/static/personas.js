@@ -4,7 +4,7 @@ export const PERSONAS = [
   {
     id: "general",
     words: "Linux administration: health, disks, memory, services, logs.",
-    examples: ["Is this server healthy?", "What fills the disk?", "Which processes use the most memory?"],
+    examples: ["Is this server healthy?", "What fills the disk?", "What keeps the CPU busy?"],
   },
   {
     id: "network",

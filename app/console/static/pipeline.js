@@ -16,7 +16,7 @@ export function startPipeline(place, api) {
   const state = element("p", { class: "hint", id: "pipeline-state" }, "Waiting for the first sample …");
   const totals = element("dl", { class: "totals", "aria-label": "Totals of this run" });
   place.replaceChildren(
-    element("h2", {}, "Pipeline"),
+    element("h1", {}, "Pipeline"),
     state,
     totals,
     element("div", { class: "charts" }, ...charts.map(({ root }) => root)),

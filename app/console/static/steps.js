@@ -5,6 +5,7 @@ import { count, duration } from "./format.js";
 import { output, visible } from "./output.js";
 
 const RECOVERY_STEP = 999;
+const LONG_CHARACTERS = 1000;
 
 const WORDS = {
   waiting: "waiting",
@@ -112,7 +113,7 @@ class Command {
         changes ? element("span", { class: "badge warn" }, "changes the server") : null,
         this.word,
       ),
-      element("pre", { class: "command" }, element("code", {}, visible(command.trimEnd()))),
+      commandText(command),
     );
     this.command = command;
     this.set("waiting");
@@ -206,6 +207,17 @@ class Healing {
   broken() {
     this.word.textContent = "broke off";
   }
+}
+
+/** Return a command's text; one so long that it scrolls can be reached by keyboard. */
+function commandText(command) {
+  const long = command.length > LONG_CHARACTERS;
+  const attributes = long ? { tabindex: 0, role: "group", "aria-label": "Command" } : {};
+  return element(
+    "pre",
+    { class: long ? "command long" : "command", ...attributes },
+    element("code", {}, visible(command.trimEnd())),
+  );
 }
 
 function reason(result) {

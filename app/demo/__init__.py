@@ -1,0 +1,1 @@
+"""What `aoss demo` does: a bounded stream of varied executions, counted twice."""

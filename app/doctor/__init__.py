@@ -1,0 +1,1 @@
+"""What `aoss doctor` looks at, a part of the deployment a file."""

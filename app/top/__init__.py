@@ -1,0 +1,1 @@
+"""What `aoss top` does: scrape, read, tally, show."""

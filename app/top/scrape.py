@@ -1,0 +1,124 @@
+"""Fetches a /metrics address, bounded in time and size, and says in plain words why that failed."""
+
+import ssl
+import time
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import httpx2
+
+from app.commands.errors import CommandError
+from app.top.exposition import Exposition, NotMetricsError, parse
+
+# No escaping is asked for: names then come as both formats have always had them.
+ACCEPT = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.8,*/*;q=0.1"
+WAIT_SECONDS = 5.0
+TOTAL_SECONDS = 30.0
+BODY_LIMIT_BYTES = 256 * 1024 * 1024
+
+
+class ScrapeError(CommandError):
+    """Say why an address gave no metrics, in words for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scrape:
+    """What an address answered, in how many seconds and bytes of text; `at` is of time.monotonic."""
+
+    at: float
+    seconds: float
+    size: int
+    openmetrics: bool
+    exposition: Exposition
+
+
+class Address:
+    """A /metrics address; for one thread at a time."""
+
+    def __init__(self, url: str, token: str | None, *, wait_seconds: float = WAIT_SECONDS) -> None:
+        self.url = url
+        self._token = token
+        self._asked_for_token = False
+        self._client = httpx2.Client(
+            timeout=wait_seconds,
+            # The environment's proxy would be asked for loopback addresses, and its .netrc for a password.
+            trust_env=False,
+            verify=ssl.create_default_context(),
+            headers={"Accept": ACCEPT, "User-Agent": "aoss"},
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._client.close()
+
+    def scrape(self) -> Scrape:
+        """Return one scrape; raises ScrapeError."""
+        begun = time.monotonic()
+        response, body = self._get()
+        if response.status_code == 401 and self._token and not self._asked_for_token:
+            # Only whoever asks for a token is sent one: the address may be of another service.
+            self._asked_for_token = True
+            begun = time.monotonic()
+            response, body = self._get()
+        seconds = time.monotonic() - begun
+        self._check(response)
+        content_type = response.headers.get("Content-Type", "")
+        try:
+            exposition = parse(body.decode("utf-8", "replace"))
+        except NotMetricsError as error:
+            what = "a web page" if "html" in content_type else content_type or "no content type"
+            raise ScrapeError(
+                f"{self.url} does not answer with metrics ({what}; {error}): is the path right?"
+            ) from error
+        return Scrape(
+            begun, seconds, len(body), content_type.startswith("application/openmetrics-text"), exposition
+        )
+
+    def _get(self) -> tuple[httpx2.Response, bytes]:
+        headers = {"Authorization": f"Bearer {self._token}"} if self._asked_for_token else {}
+        body = bytearray()
+        deadline = time.monotonic() + TOTAL_SECONDS
+        try:
+            with self._client.stream("GET", self.url, headers=headers) as response:
+                for chunk in response.iter_bytes():
+                    body += chunk
+                    if len(body) > BODY_LIMIT_BYTES:
+                        raise ScrapeError(f"{self.url} sent more than {BODY_LIMIT_BYTES // 1024**2} MiB")
+                    if time.monotonic() > deadline:
+                        raise ScrapeError(f"{self.url} was not done after {TOTAL_SECONDS:.0f} s")
+                return response, bytes(body)
+        except httpx2.TimeoutException as error:
+            raise ScrapeError(f"{self.url} does not answer in time") from error
+        except httpx2.ConnectError as error:
+            raise ScrapeError(f"{self.url} cannot be reached: {_reason(error)}") from error
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            raise ScrapeError(
+                f"{self.url} does not answer as a web server would: {_reason(error)}"
+            ) from error
+
+    def _check(self, response: httpx2.Response) -> None:
+        match response.status_code:
+            case 200:
+                return
+            case 401 | 403 if self._asked_for_token:
+                why = "the token is not the right one"
+            case 401:
+                why = "it wants a token: give --token-file, or set AOSS_METRICS_TOKEN"
+            case 404:
+                why = "there is nothing at this path; metrics are usually at /metrics"
+            case status if 300 <= status < 400:
+                why = f"it redirects: give the address it leads to, {response.headers.get('Location')!r}"
+            case _:
+                why = "its log may say why"
+        raise ScrapeError(f"{self.url} answers {response.status_code}: {why}")
+
+
+def _reason(error: Exception) -> str:
+    """Return the system's words without its number: `[Errno 111] Connection refused`."""
+    words = str(error).rpartition("] ")[2] if str(error).startswith("[Errno") else str(error)
+    return "".join(each if each.isprintable() else "?" for each in words) or type(error).__name__
