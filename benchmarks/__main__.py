@@ -1,7 +1,8 @@
 """Ours beside each peer and each promise, in one run and one table: `python -m benchmarks`.
 
 `python -m benchmarks recording deaths` measures those groups only, and keeps nothing. `python -m
-benchmarks load` is apart from them: it needs the stack's programs, and writes docs/sizing.md.
+benchmarks load` is apart from them: it needs the stack's programs, and writes docs/sizing.md. `python -m
+benchmarks plot` draws the last run, as docs/pictures/benchmarks.svg.
 """
 
 import sys
@@ -34,6 +35,7 @@ GROUPS = {
     "backend": backend.rows,
 }
 LOAD = "load"
+PLOT = "plot"
 
 
 def main(wanted: list[str]) -> None:
@@ -41,8 +43,15 @@ def main(wanted: list[str]) -> None:
     if wanted == [LOAD]:
         under_load.main()
         return
+    if wanted == [PLOT]:
+        # Imported where wanted: it brings matplotlib, which nothing that measures needs.
+        from benchmarks import plot  # noqa: PLC0415
+
+        plot.main()
+        return
     if unknown := set(wanted) - set(GROUPS):
-        sys.exit(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(GROUPS)}, and {LOAD} alone")
+        known = f"{', '.join(GROUPS)}, and {LOAD} and {PLOT}, each alone"
+        sys.exit(f"there is no {', '.join(sorted(unknown))}; there are {known}")
     run = Run(Machine.describe())
     started = time.perf_counter()
     rows: list[Row] = []

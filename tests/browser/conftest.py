@@ -40,11 +40,11 @@ async def browser() -> AsyncIterator[Browser]:
         yield running
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BackendProcess]:
-    """Return a backend with two workers for the tests of one file.
+    """Return a backend with two workers, on which other tests run things, too.
 
-    A file whose tests stop it, or need other settings, has a fixture `backend` of its own.
+    A file whose tests stop it, need a new one or other settings has a fixture `backend` of its own.
     """
     with running_backend(tmp_path_factory.mktemp("browser") / "data", WORKERS) as running:
         yield running

@@ -1,12 +1,23 @@
 """What a newcomer does in the first five minutes, and what the page promises at first sight."""
 
+import asyncio
+from collections.abc import Iterator
 from typing import Any
 
-from playwright.async_api import Page, expect
+import pytest
+from playwright.async_api import Page, Route, expect
 
+from tests.browser.conftest import WORKERS
 from tests.browser.support.console import Watch
 from tests.browser.support.work import ended, outputs, shown_execution, states, steps, title, written
-from tests.support.backend import BackendProcess
+from tests.support.backend import BackendProcess, running_backend
+
+
+@pytest.fixture(scope="module")
+def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BackendProcess]:
+    """Return a backend on which nothing has been run yet."""
+    with running_backend(tmp_path_factory.mktemp("first") / "data", WORKERS) as running:
+        yield running
 
 
 async def test_first_five_minutes(page: Page, backend: BackendProcess, watch: Watch) -> None:
@@ -88,6 +99,20 @@ async def test_refused_request(page: Page, watch: Watch) -> None:
     await page.get_by_role("button", name="Run 1 step on localhost").click()
     await expect(page.get_by_text("Step 1 has no command.")).to_be_visible()
     await expect(page.get_by_role("textbox", name="Command of step 1")).to_be_focused()
+
+
+async def test_quicker_than_the_first_answer(page: Page) -> None:
+    """Who asks before the servers are known gets the plan all the same."""
+
+    async def late(route: Route) -> None:
+        await asyncio.sleep(1)
+        await route.continue_()
+
+    await page.route("**/api/servers?*", late)
+    await page.reload()
+    await page.get_by_role("button", name="Is this server healthy?").click()
+    await page.get_by_role("button", name="Make a plan").click()
+    await expect(page.get_by_role("button", name="Run 5 steps on localhost")).to_be_visible()
 
 
 async def test_changing_steps_are_marked(page: Page, backend: BackendProcess) -> None:

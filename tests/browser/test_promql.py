@@ -76,6 +76,7 @@ def scenario() -> list[tuple[float, Values]]:
             values = dict.fromkeys(values, 0)
         for series in values:
             busy = 30 <= number < 80 and ("network" not in series or number > 45)
+            busy &= "Success" not in series or number > 35
             if "active" in series:
                 values[series] = chance.randrange(4)
             elif "_bucket" not in series and busy and chance.random() < 0.4:

@@ -1,4 +1,4 @@
-"""A service that is not AOSS, measured in three lines: the README shows this file, and a test runs it."""
+"""A service that is not AOSS, measured in three lines: docs/measuring.md shows it, and a test runs it."""
 
 from fastapi import FastAPI
 from opentelemetry.metrics import set_meter_provider

@@ -1,4 +1,4 @@
-"""The README's three lines, in a service of their own, under the servers that people use."""
+"""The three lines of docs/measuring.md, in a service of their own, under the servers that people use."""
 
 import os
 import signal
@@ -128,8 +128,8 @@ def test_every_worker_shows_the_numbers_of_all(service: Service) -> None:
     ] == [{"tea": 50.0, "milk": 2.0, "/orders/{kind}": 52.0}] * 8
 
 
-def test_the_readme_shows_this_service() -> None:
-    """The example in the README is the file that runs here, but for its docstrings."""
+def test_the_guide_shows_this_service() -> None:
+    """The example in docs/measuring.md is the file that runs here, but for its docstrings."""
     code = (Path(__file__).parent / "service.py").read_text(encoding="utf-8")
     shown = "\n".join(line for line in code.splitlines()[2:] if not line.strip().startswith('"""')).strip()
-    assert shown in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert shown in (ROOT / "docs/measuring.md").read_text(encoding="utf-8")

@@ -11,13 +11,22 @@ const query = byId("query");
 const state = byId("server-state");
 const problem = byId("ask-problem");
 
+// Whether the problem that is shown is that the servers could not be read.
+let unread = false;
+
 export const view = {
   title: "Ask",
   show() {
     // Read again at each visit: another page may have registered one.
     readServers().then(
-      () => showProblem(problem, ""),
-      (error) => showProblem(problem, error.message),
+      () => {
+        if (unread) showProblem(problem, "");
+        unread = false;
+      },
+      (error) => {
+        unread = true;
+        showProblem(problem, error.message);
+      },
     );
   },
   hide() {},
@@ -65,10 +74,10 @@ byId("test-server").addEventListener("click", (event) =>
 byId("ask").addEventListener("submit", (event) => {
   event.preventDefault();
   whileBusy(byId("make-plan"), async () => {
-    const asked = request();
-    if (!asked) return;
-    showProblem(problem, "");
     try {
+      const asked = await request();
+      if (!asked) return;
+      showProblem(problem, "");
       const { plan } = await api.post("/api/chat/plan", {
         serverId: asked.server.id,
         query: asked.query,
@@ -81,10 +90,16 @@ byId("ask").addEventListener("submit", (event) => {
   });
 });
 
-byId("own-plan").addEventListener("click", () => {
-  const asked = request();
-  if (asked) editPlan(asked, [{ command: "", description: "", changes: false }]);
-});
+byId("own-plan").addEventListener("click", (event) =>
+  whileBusy(event.currentTarget, async () => {
+    try {
+      const asked = await request();
+      if (asked) editPlan(asked, [{ command: "", description: "", changes: false }]);
+    } catch (error) {
+      showProblem(problem, error.message);
+    }
+  }),
+);
 
 query.addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
@@ -93,14 +108,16 @@ query.addEventListener("keydown", (event) => {
 });
 
 /** Return what is asked for, or null where the words are missing, which is said. */
-function request() {
+async function request() {
   const words = query.value.trim();
   if (!words) {
     showProblem(problem, "Say what should be done.");
     query.focus();
     return null;
   }
-  const chosen = registry.servers.find((each) => String(each.id) === server.value);
+  // Who is quicker than the first answer waits for it.
+  const servers = registry.servers ?? (await readServers());
+  const chosen = servers.find((each) => String(each.id) === server.value);
   return chosen ? { server: chosen, query: words, agentType: persona() } : null;
 }
 

@@ -138,7 +138,7 @@ export class Chart {
       width: this.place.clientWidth,
       height: HEIGHT,
       legend: { show: false },
-      padding: [8, 8, 0, 0],
+      padding: [8, 24, 0, 0],
       cursor: { sync: { key: "console" }, drag: { x: false, y: false }, points: { size: 6 } },
       scales: {
         // A young run fills the plot, rather than its right edge.

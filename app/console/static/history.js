@@ -19,6 +19,8 @@ const status = byId("history-status");
 let next = null;
 let timer = 0;
 let running = new Set();
+// Counts the filters chosen, so that an answer for an earlier one is dropped.
+let turn = 0;
 
 export const view = {
   title: "History",
@@ -50,20 +52,17 @@ older.addEventListener("click", () =>
   }),
 );
 
-let turn = 0;
-
 async function begin() {
   clearInterval(timer);
   turn += 1;
   next = null;
   running = new Set();
-  const fresh = document.createDocumentFragment();
-  await more(fresh);
   timer = setInterval(refresh, REFRESH_MS);
+  await more({ anew: true });
 }
 
-/** Read the next page; with a `place`, the list is replaced by it, so that it does not flicker. */
-async function more(place = null) {
+/** Read the next page, or the first; the old list stays until then, so that it does not flicker. */
+async function more({ anew = false } = {}) {
   const mine = turn;
   let page;
   try {
@@ -75,7 +74,7 @@ async function more(place = null) {
   if (mine !== turn) return;
   showProblem(problem, "");
   const rows = page.executions.map(row);
-  if (place) list.replaceChildren(...rows);
+  if (anew) list.replaceChildren(...rows);
   else list.append(...rows);
   next = page.next;
   older.hidden = next === null;

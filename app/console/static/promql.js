@@ -83,6 +83,8 @@ export function sum(vector, ...by) {
         group.value += value;
         groups.set(key(kept), group);
       }
+      // None was ever above 0, and all are left out.
+      if (!by.length && !groups.size && samples.within(end, WINDOW_SECONDS).length > 1) return [{ labels: {}, value: 0 }];
       return [...groups.values()];
     },
   };
@@ -105,8 +107,8 @@ export function ratio(part, whole) {
       const parts = new Map(part.at(samples, end).map(({ labels, value }) => [key(labels), value]));
       return whole
         .at(samples, end)
-        .filter(({ labels, value }) => value > 0 && parts.has(key(labels)))
-        .map(({ labels, value }) => ({ labels, value: parts.get(key(labels)) / value }));
+        .filter(({ value }) => value > 0)
+        .map(({ labels, value }) => ({ labels, value: (parts.get(key(labels)) ?? 0) / value }));
     },
   };
 }

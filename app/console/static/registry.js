@@ -5,7 +5,8 @@ import { api } from "./api.js";
 const PAGE = 200;
 const listeners = new Set();
 
-export const registry = { servers: [] };
+/** `servers` is null until they have been read for the first time. */
+export const registry = { servers: null };
 
 /** Call a listener whenever the servers have been read. */
 export function onServers(listener) {
