@@ -26,6 +26,7 @@ secrets:
 
 bench: $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks plot
 
 # grafana/dashboards, from the catalogue.
 dashboards: $(VENV)/dev.stamp

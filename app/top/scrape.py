@@ -38,6 +38,7 @@ class Address:
 
     def __init__(self, url: str, token: str | None, *, wait_seconds: float = WAIT_SECONDS) -> None:
         self.url = url
+        self._target = httpx2.URL(url)
         self._token = token
         self._asked_for_token = False
         self._client = httpx2.Client(
@@ -65,6 +66,12 @@ class Address:
             self._asked_for_token = True
             begun = time.monotonic()
             response, body = self._get()
+        moved = response.next_request
+        if moved is not None and _origin(moved.url) == _origin(self._target):
+            # As a mounted endpoint does, whose address ends in a slash.
+            self._target = moved.url
+            begun = time.monotonic()
+            response, body = self._get()
         seconds = time.monotonic() - begun
         self._check(response)
         content_type = response.headers.get("Content-Type", "")
@@ -84,7 +91,7 @@ class Address:
         body = bytearray()
         deadline = time.monotonic() + TOTAL_SECONDS
         try:
-            with self._client.stream("GET", self.url, headers=headers) as response:
+            with self._client.stream("GET", self._target, headers=headers) as response:
                 for chunk in response.iter_bytes():
                     body += chunk
                     if len(body) > BODY_LIMIT_BYTES:
@@ -116,6 +123,10 @@ class Address:
             case _:
                 why = "its log may say why"
         raise ScrapeError(f"{self.url} answers {response.status_code}: {why}")
+
+
+def _origin(url: httpx2.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port
 
 
 def _reason(error: Exception) -> str:

@@ -33,7 +33,7 @@ def aoss(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str
 
 
 class WebServer(ThreadingHTTPServer):
-    """A web server; `answer` may be changed, `authorizations` holds what was sent to it.
+    """A web server; `answer` may be changed, and that of a path; `authorizations` holds what was sent to it.
 
     While `answering` is clear it takes requests and keeps them waiting.
     """
@@ -43,6 +43,7 @@ class WebServer(ThreadingHTTPServer):
     def __init__(self, answer: Answer) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.answer = answer
+        self.answers: dict[str, Answer] = {}
         self.authorizations: list[str | None] = []
         self.wanted_token: str | None = None
         self.answering = threading.Event()
@@ -64,7 +65,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not self.server.answering.is_set():
             self.server.waiting.set()
             self.server.answering.wait()
-        answer = self.server.answer
+        answer = self.server.answers.get(self.path, self.server.answer)
         if self.server.wanted_token and given != f"Bearer {self.server.wanted_token}":
             answer = Answer("no", status=401)
         body = answer.body.encode()

@@ -95,6 +95,23 @@ def test_what_answers_otherwise(answer: Answer, words: str) -> None:
     assert len(said.splitlines()) == 1
 
 
+def test_a_mounted_endpoint() -> None:
+    """An address that redirects to another path of the same server is followed there, once."""
+    with web_server(Answer("", status=307, headers={"Location": "/metrics/"})) as server:
+        server.answers["/metrics/"] = Answer(METRICS)
+        done = aoss("top", server.url, "--once")
+    assert (done.returncode, "a_total" in done.stdout) == (0, True), done.stderr
+
+
+def test_a_redirect_to_another_server() -> None:
+    """A redirect to another server is not followed: it might be given the token."""
+    with web_server(Answer(METRICS)) as other:
+        elsewhere = Answer("", status=307, headers={"Location": f"{other.url}/metrics"})
+        with web_server(elsewhere) as server:
+            said = refused(server.url, code=1)
+    assert f"answers 307: it redirects: give the address it leads to, '{other.url}/metrics'" in said
+
+
 def test_tokens(tmp_path: Path) -> None:
     """A token is wanted, wrong, or right; it comes from a file, or from the environment, or its file."""
     file = tmp_path / "token"
