@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -58,6 +59,8 @@ class Sampling:
         self.ring = ring
         self._scrape = scrape
         self._has_complained = False
+        self._sampling = threading.Lock()
+        self._is_over = False
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -70,7 +73,13 @@ class Sampling:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
-        self.ring.close()
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        # A cancelled task leaves its thread behind, which may be writing.
+        with self._sampling:
+            self._is_over = True
+            self.ring.close()
 
     async def _run(self) -> None:
         while True:
@@ -81,9 +90,10 @@ class Sampling:
     def sample(self) -> None:
         """Take one sample, if this worker is to."""
         try:
-            if self.ring.claim():
-                now = time.time()
-                self.ring.append(now, reduced(self._scrape()))
+            with self._sampling:
+                if not self._is_over and self.ring.claim():
+                    now = time.time()
+                    self.ring.append(now, reduced(self._scrape()))
         except Exception:
             if not self._has_complained:
                 self._has_complained = True

@@ -73,6 +73,13 @@ def test_metrics_token(machine: Machine, backend: Container, secrets: Path) -> N
     assert text.endswith("# EOF\n")
 
 
+def test_console(machine: Machine, backend: Container) -> None:
+    """The image holds the console: the page, its programs and the library of the charts."""
+    for path in ("/", "/console/main.js", "/console/base.css", "/console/vendor/uplot/uPlot.esm.js"):
+        status, text = machine.get(f"{BACKEND}{path}")
+        assert (path, status, bool(text)) == (path, 200, True)
+
+
 def test_hosts(machine: Machine, backend: Container, secrets: Path) -> None:
     """It answers under its service's name and under loopback addresses, and under no other name."""
     token = bearer(secrets, "aoss_metrics_token")
