@@ -6,7 +6,6 @@ import re
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import debian, used
+from tests.support.backend import free_port
 
 _PROGRAM_SECONDS = 60.0
 
@@ -47,7 +47,7 @@ class PostgresServer:
         }
         self._process: subprocess.Popen[bytes] | None = None
         self.password = secrets.token_hex(8)
-        self.port = _free_port()
+        self.port = free_port()
         used.note("postgresql", [str(self._bin / "postgres"), "--version"], self._environment)
         self._initialize()
 
@@ -208,10 +208,3 @@ def _newest_package() -> str:
     versions = [int(version) for version in re.findall(r"^postgresql-(\d+) ", names, re.MULTILINE)]
     # Without package lists of its own a system cannot say; the metapackage depends on what is current.
     return f"postgresql-{max(versions)}" if versions else "postgresql"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
