@@ -58,9 +58,7 @@ async def test_fits_and_is_accessible(open_page: OpenPage, scheme: Literal["ligh
             await summary.click()
         found += [f"{width}: {line}" for line in await violations(page)]
         found += [f"{width}: {wider} px too wide"] if (wider := await overflow(page)) else []
-        plots = page.locator(".plot canvas")
-        assert await plots.count() == len(CHARTS)
-        assert [await plot.evaluate("canvas => canvas.clientWidth > 150") for plot in await plots.all()] == [
-            True
-        ] * len(CHARTS)
+        for title in CHARTS:
+            shown = chart(page, title).locator("canvas")
+            assert await shown.evaluate("canvas => canvas.clientWidth > 150"), title
     assert found == []
