@@ -1,14 +1,44 @@
 """The charts themselves: away and back, the query to copy, narrow and wide, dark and light."""
 
+import re
 from typing import Literal
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Page, Response, expect
 
 from tests.browser.conftest import OpenPage
 from tests.browser.support.console import Watch, overflow, violations
 from tests.browser.support.pipeline import CHARTS, chart, totals, work
 from tests.support.backend import BackendProcess
+
+SAMPLES = "/api/console/samples"
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+
+SET_STATE = """(state) => {
+  Object.defineProperty(document, "hidden", { value: state === "hidden", configurable: true });
+  document.dispatchEvent(new Event("visibilitychange"));
+}"""
+# The totals are written anew each time that the charts are drawn.
+COUNT_DRAWS = """() => {
+  globalThis.draws = 0;
+  const count = () => { globalThis.draws += 1; };
+  new MutationObserver(count).observe(document.querySelector(".totals"), { childList: true });
+}"""
+# For each chart the colours of its legend, and how many pixels of its plot have one of them.
+LINES = """(charts) => charts.map((chart) => {
+  const numbers = (colour) => colour.match(/\\d+/g).map(Number);
+  const swatches = [...chart.querySelectorAll(".swatch")];
+  const colours = swatches.map((swatch) => numbers(getComputedStyle(swatch).backgroundColor));
+  const canvas = chart.querySelector("canvas");
+  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  let count = 0;
+  for (let at = 0; at < data.length; at += 4) {
+    // Lines are smoothed: what is nearly opaque has nearly the colour.
+    const near = (colour) => colour.every((part, place) => Math.abs(data[at + place] - part) < 16);
+    if (data[at + 3] > 200 && colours.some(near)) count += 1;
+  }
+  return [colours, count];
+})"""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -45,7 +75,75 @@ async def test_query_is_copied(open_page: OpenPage, watch: Watch) -> None:
     assert await page.evaluate("getSelection().toString().trim()") == shown
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_hidden_page_rests(open_page: OpenPage, watch: Watch) -> None:
+    """A hidden page asks for nothing; a shown one asks at once, and draws once an answer with samples."""
+    page = await open_page()
+    await page.clock.install()
+    await page.reload()
+    await expect(chart(page, "Executions").get_by_role("table")).to_be_visible()
+    answers: list[Response] = []
+    page.on("response", lambda answer: answers.append(answer) if SAMPLES in answer.url else None)
+
+    def asked() -> int:
+        return sum(SAMPLES in request.url for request in watch.requests)
+
+    await page.evaluate(SET_STATE, "hidden")
+    before = asked()
+    # Longer than between two samples, and too short for a call to time out.
+    await page.clock.run_for(6000)
+    assert asked() == before
+    await page.evaluate(COUNT_DRAWS)
+    await page.evaluate(SET_STATE, "visible")
+    for _ in range(20):
+        await page.clock.run_for(1000)
+    assert asked() - before > 3
+    await page.evaluate(SET_STATE, "hidden")
+    await page.wait_for_load_state("networkidle")
+    with_samples = [answer for answer in answers if (await answer.json())["samples"]]
+    assert await page.evaluate("draws") == len(with_samples)
+
+
+async def test_lines_have_the_colours_of_the_legend(page: Page) -> None:
+    """Every chart has lines in the colours of its legend, and in the other scheme's once that is chosen."""
+    drawn = page.get_by_role("figure").filter(has=page.locator("canvas"))
+    for title in CHARTS:
+        await expect(chart(page, title).locator("canvas")).to_have_count(1)
+    seen = []
+    for scheme in SCHEMES:
+        await page.emulate_media(color_scheme=scheme)
+        found = await drawn.evaluate_all(LINES)
+        assert min(pixels for _, pixels in found) > 0, (scheme, found)
+        seen.append(found[0][0])
+    assert seen[0] != seen[1]
+
+
+async def test_pointing_tells_the_values_of_a_moment(page: Page) -> None:
+    """While one points at a moment, every chart's table has the values of then, and nothing moves."""
+    shown = chart(page, "Errors")
+    table = shown.get_by_role("table")
+    await expect(table.get_by_role("columnheader", name="now")).to_be_visible()
+    await shown.scroll_into_view_if_needed()
+    # No new sample meanwhile.
+    await page.evaluate(SET_STATE, "hidden")
+    before = await table.bounding_box()
+    plot = await shown.locator(".plot").bounding_box()
+    assert plot is not None
+    await page.mouse.move(plot["x"] + plot["width"] * 0.5, plot["y"] + plot["height"] / 2)
+    for title in ("Executions", "Errors"):
+        await expect(chart(page, title).get_by_role("columnheader", name="then")).to_be_visible()
+        await expect(chart(page, title).locator("figcaption .hint")).to_have_text(re.compile(r"\d:\d\d:\d\d"))
+    sampled = page.locator("#pipeline-state")
+    await page.evaluate(SET_STATE, "visible")
+    await expect(sampled).not_to_have_text(await sampled.inner_text())
+    await expect(table.get_by_role("columnheader", name="then")).to_be_visible()
+    assert await table.bounding_box() == before
+    await page.evaluate(SET_STATE, "hidden")
+    await page.mouse.move(0, 0)
+    await expect(table.get_by_role("columnheader", name="now")).to_be_visible()
+    await expect(shown.locator("figcaption .hint")).to_have_text("per minute")
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
 async def test_fits_and_is_accessible(open_page: OpenPage, scheme: Literal["light", "dark"]) -> None:
     """In narrow and wide windows the charts fit, and axe finds nothing, with the queries open."""
     found = []
@@ -58,7 +156,6 @@ async def test_fits_and_is_accessible(open_page: OpenPage, scheme: Literal["ligh
             await summary.click()
         found += [f"{width}: {line}" for line in await violations(page)]
         found += [f"{width}: {wider} px too wide"] if (wider := await overflow(page)) else []
-        for title in CHARTS:
-            shown = chart(page, title).locator("canvas")
-            assert await shown.evaluate("canvas => canvas.clientWidth > 150"), title
+        plots = [await chart(page, title).locator("canvas").bounding_box() for title in CHARTS]
+        assert [plot is not None and plot["width"] > 150 for plot in plots] == [True] * len(CHARTS)
     assert found == []

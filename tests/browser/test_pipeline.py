@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -11,19 +12,49 @@ from playwright.async_api import Page, expect
 
 from tests.browser.conftest import WORKERS
 from tests.browser.support.console import Watch
-from tests.browser.support.pipeline import CHARTS, chart, rows, totals, work
-from tests.support.backend import BackendProcess, running_backend
+from tests.browser.support.pipeline import CHARTS, QUERIES, chart, rows, totals, work
+from tests.support.backend import BackendProcess, running_backend, wait_for
+from tests.support.stack.prometheus import PrometheusServer, running_prometheus
+
+# What each chart's table says where its queries have these answers.
+SHOWN = """async (answers) => {
+  const { Chart } = await import("/console/chart.js");
+  const { CHARTS } = await import("/console/charts.js");
+  const shown = {};
+  for (const definition of CHARTS) {
+    const queries = definition.queries.map((query) => ({ ...query, at: () => answers[query.promql] }));
+    const chart = new Chart({ ...definition, queries });
+    chart.add(null, 1);
+    chart.draw();
+    const rows = [...chart.root.querySelectorAll("tbody tr")];
+    const texts = rows.map((row) => [...row.children].slice(0, 2).map(({ innerText }) => innerText.trim()));
+    shown[definition.title] = Object.fromEntries(texts);
+  }
+  return shown;
+}"""
 
 
 @pytest.fixture
 def backend(tmp_path: Path) -> Iterator[BackendProcess]:
     """Return a backend of two workers for one test."""
-    with running_backend(tmp_path / "data", WORKERS) as running:
+    with running_backend(tmp_path / "data", WORKERS | {"AOSS_METRICS_CREATED_TIMESTAMPS": "true"}) as running:
         yield running
 
 
-async def test_numbers_are_those_of_metrics(page: Page, backend: BackendProcess, tmp_path: Path) -> None:
-    """Totals and the latest values are what /metrics shows at that moment."""
+@pytest.fixture
+def prometheus(backend: BackendProcess, tmp_path: Path) -> Iterator[PrometheusServer]:
+    """Return a Prometheus that scrapes the backend."""
+    config = tmp_path / "prometheus.yml"
+    target = f"{{job_name: aoss, static_configs: [{{targets: ['127.0.0.1:{backend.port}']}}]}}"
+    config.write_text(f"global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs: [{target}]\n")
+    with running_prometheus(config, tmp_path / "prometheus") as running:
+        yield running
+
+
+async def test_numbers_are_those_of_metrics(
+    page: Page, backend: BackendProcess, prometheus: PrometheusServer, tmp_path: Path
+) -> None:
+    """Totals are what /metrics shows at that moment, and charts what Prometheus answers to their queries."""
     state = page.locator("#pipeline-state")
     await expect(state).to_contain_text("Nothing has run yet")
     work(backend, tmp_path)
@@ -47,9 +78,37 @@ async def test_numbers_are_those_of_metrics(page: Page, backend: BackendProcess,
     }
     for title in CHARTS:
         await expect(chart(page, title).get_by_role("table")).to_be_visible()
-    executions = await rows(page, "Executions")
-    assert sorted(executions) == ["general", "network", "security"]
-    assert set(await rows(page, "Execution duration")) == {"p50", "p95", "p99"}
+    answers = answered(prometheus, await page.evaluate(QUERIES))
+    expected = await page.evaluate(SHOWN, answers)
+    assert {title: len(values) for title, values in expected.items() if title in CHARTS} == {
+        "Executions": 3,
+        "Success rate": 1,
+        "Execution duration": 3,
+        "Errors": 1,
+        "Healing attempts": 2,
+        "Healing success": 2,
+    }
+    assert {title: await latest(page, title) for title in CHARTS} == {
+        title: values for title, values in expected.items() if title in CHARTS
+    }
+
+
+def answered(prometheus: PrometheusServer, queries: list[str]) -> dict[str, list[dict[str, Any]]]:
+    """Return the vector of each query at the last scrape, once that has all executions."""
+    ended = "sum(aoss_executions_completed_total)"
+    wait_for(lambda: [each.value for each in prometheus.query(ended)] == [3])
+    (last,) = prometheus.query("max(timestamp(aoss_executions_completed_total))")
+    return {
+        query: [
+            {"labels": sample.labels, "value": sample.value} for sample in prometheus.query(query, last.value)
+        ]
+        for query in queries
+    }
+
+
+async def latest(page: Page, title: str) -> dict[str, str]:
+    """Return a chart's latest values by series, as they are shown."""
+    return {name: now for name, (now, _) in (await rows(page, title)).items()}
 
 
 async def test_charts_outlive_a_reload_and_the_sampling_worker(

@@ -12,15 +12,12 @@ from typing import Any
 import pytest
 from playwright.async_api import Page
 
+from tests.browser.support.pipeline import QUERIES
 from tests.grafana.queries import dashboards
 from tests.support.stack.programs import program
 from tests.support.stack.prometheus import PrometheusServer, running_prometheus
 from tests.support.stack.promql import Sample
 
-OF_CHARTS = """async () => {
-  const { CHARTS } = await import("/console/charts.js");
-  return CHARTS.flatMap(({ queries }) => queries.map(({ promql }) => promql));
-}"""
 COMPUTED = """async ({ samples, times }) => {
   const { CHARTS } = await import("/console/charts.js");
   const { Samples } = await import("/console/samples.js");
@@ -49,7 +46,7 @@ async def test_queries_are_those_of_the_panels(page: Page) -> None:
     panels = {
         without_variables(json.loads(found)) for found in re.findall(r'"expr": ("(?:[^"\\]|\\.)*")', text)
     }
-    queries = await page.evaluate(OF_CHARTS)
+    queries = await page.evaluate(QUERIES)
     assert len(queries) > 8
     assert [query for query in queries if query not in panels] == []
 
@@ -138,7 +135,7 @@ async def test_values_are_those_of_prometheus(
     page: Page, samples: Sequence[tuple[float, Values]], prometheus: PrometheusServer
 ) -> None:
     """At every sample, each query has in the page the value that it has in Prometheus."""
-    queries: list[str] = await page.evaluate(OF_CHARTS)
+    queries: list[str] = await page.evaluate(QUERIES)
     times = [moment for moment, _ in samples][13:]
     sent = [
         {

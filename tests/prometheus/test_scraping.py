@@ -87,7 +87,9 @@ def test_every_rule_is_evaluated(running: World) -> None:
         return [name for name in short if not running.prometheus.query(name)]
 
     wait_for(lambda: empty() == [], 30)
-    assert running.prometheus.value("job:aoss_executions_bad:ratio_rate1h") == pytest.approx(0.5)
+    # Prometheus extrapolates each rate on its own.
+    bad = running.prometheus.value("job:aoss_executions_bad:ratio_rate1h")
+    assert bad == pytest.approx(0.5, rel=0.01)
 
 
 def test_copies_equal_the_counters(running: World) -> None:

@@ -7,13 +7,14 @@ import uPlot from "./vendor/uplot/uPlot.esm.js";
 const HEIGHT = 130;
 const SHOWN_SECONDS = 15 * 60;
 const LEAST_SECONDS = 2 * 60;
+const GAP_SECONDS = 60;
 const COLOURS = 6;
 
 const UNITS = {
   minute: { words: "per minute", text: (value) => short(value) },
   share: { words: "share", text: (value) => `${short(100 * value)} %`, top: 1 },
   count: { words: "now", text: (value) => short(value) },
-  seconds: { words: "time", text: (value) => duration(value) },
+  seconds: { words: "time", text: (value) => (value ? duration(value) : "0 s") },
 };
 const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
 const minute = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
@@ -27,12 +28,13 @@ export class Chart {
     this.series = new Map(); // values by name, as long as `times`
     this.rows = element("tbody");
     this.heading = element("th", { scope: "col" }, "now");
+    this.hint = element("span", { class: "hint" }, this.unit.words);
     this.place = element("div", { class: "plot", "aria-hidden": "true" });
     this.empty = element("p", { class: "hint", hidden: true }, "Nothing in the last 15 minutes.");
     this.root = element(
       "figure",
       { class: "chart" },
-      element("figcaption", {}, element("h2", {}, title), element("span", { class: "hint" }, this.unit.words)),
+      element("figcaption", {}, element("h2", {}, title), this.hint),
       this.place,
       this.empty,
       element(
@@ -60,6 +62,13 @@ export class Chart {
 
   /** Compute the point of a sample's time. */
   add(samples, time) {
+    // The clock may have been set back.
+    while (this.times.at(-1) >= time) this.#each((values) => values.pop());
+    // No line across what was not sampled.
+    if (time - this.times.at(-1) > GAP_SECONDS) {
+      this.times.push(this.times.at(-1) + GAP_SECONDS);
+      this.#fill();
+    }
     this.times.push(time);
     for (const query of this.queries) {
       for (const { labels, value } of query.at(samples, time)) {
@@ -70,10 +79,9 @@ export class Chart {
         values.push(value);
       }
     }
-    for (const values of this.series.values()) while (values.length < this.times.length) values.push(null);
+    this.#fill();
     const old = this.times.findIndex((each) => each > time - SHOWN_SECONDS);
-    this.times.splice(0, old);
-    for (const values of this.series.values()) values.splice(0, old);
+    this.#each((values) => values.splice(0, old));
   }
 
   /** Forget all points. */
@@ -85,17 +93,17 @@ export class Chart {
 
   /** Show what has been added. */
   draw() {
-    const names = [...this.series.keys()].sort();
+    const names = this.#names();
     if (!this.plot || names.join() !== this.names) this.rebuild();
     else this.plot.setData(this.#data());
-    this.#legend(null);
+    this.#legend();
   }
 
   /** Make the plot anew, as when the colours have changed. */
   rebuild() {
     this.plot?.destroy();
     this.plot = null;
-    const names = [...this.series.keys()].sort();
+    const names = this.#names();
     this.names = names.join();
     this.rows.replaceChildren(...names.map(row));
     this.empty.hidden = names.length > 0;
@@ -104,8 +112,23 @@ export class Chart {
     if (names.length && this.place.clientWidth) this.plot = new uPlot(this.#options(names), this.#data(), this.place);
   }
 
+  /** Return the names of what there is to show, in order: a share can be 0, but what never moved is nothing. */
+  #names() {
+    const shows = this.unit.top ? (value) => value !== null : (value) => value > 0;
+    return [...this.series.keys()].filter((name) => this.series.get(name).some(shows)).sort();
+  }
+
   #data() {
-    return [this.times, ...[...this.series.keys()].sort().map((name) => this.series.get(name))];
+    return [this.times, ...this.#names().map((name) => this.series.get(name))];
+  }
+
+  #each(change) {
+    change(this.times);
+    for (const values of this.series.values()) change(values);
+  }
+
+  #fill() {
+    for (const values of this.series.values()) while (values.length < this.times.length) values.push(null);
   }
 
   #resize() {
@@ -115,11 +138,15 @@ export class Chart {
     else this.draw();
   }
 
-  #legend(index) {
-    const place = index ?? this.times.length - 1;
-    this.heading.textContent = index === null ? "now" : clock.format(this.times[index] * 1000);
+  /** Tell the values of the moment that is pointed at, else the latest. */
+  #legend() {
+    const index = this.plot?.cursor.idx;
+    const pointed = Number.isInteger(index) && index < this.times.length;
+    const place = pointed ? index : this.times.length - 1;
+    this.heading.textContent = pointed ? "then" : "now";
+    this.hint.textContent = pointed ? clock.format(this.times[place] * 1000) : this.unit.words;
     const text = (value) => (value === null || value === undefined ? "–" : this.unit.text(value));
-    [...this.series.keys()].sort().forEach((name, number) => {
+    this.#names().forEach((name, number) => {
       const values = this.series.get(name);
       const known = values.filter((value) => value !== null);
       const [, now, highest] = this.rows.children[number].children;
@@ -159,7 +186,7 @@ export class Chart {
           points: { show: (plot, series) => isAlone(plot.data[series]), size: 5 },
         })),
       ],
-      hooks: { setCursor: [(plot) => this.#legend(plot.cursor.idx ?? null)] },
+      hooks: { setCursor: [() => this.#legend()] },
     };
   }
 }
@@ -172,7 +199,9 @@ function isAlone(values) {
 
 function row(name, number) {
   const swatch = element("span", { class: `swatch series-${(number % COLOURS) + 1}`, "aria-hidden": "true" });
-  return element("tr", {}, element("th", { scope: "row" }, swatch, name), element("td"), element("td"));
+  // A long name is broken after an underscore.
+  const parts = name.split(/(?<=_)/).flatMap((part) => [part, element("wbr")]);
+  return element("tr", {}, element("th", { scope: "row" }, swatch, ...parts), element("td"), element("td"));
 }
 
 function query(title, text) {

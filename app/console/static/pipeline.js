@@ -36,11 +36,9 @@ export function startPipeline(place, api) {
     const { run } = samples;
     const fresh = samples.add(answer);
     if (run !== null && run !== samples.run) for (const chart of charts) chart.clear();
-    for (const { time } of samples.list.slice(samples.list.length - fresh)) {
-      for (const chart of charts) chart.add(samples, time);
-    }
-    if (fresh) draw();
-    return fresh > 0;
+    for (const { time } of fresh) for (const chart of charts) chart.add(samples, time);
+    if (fresh.length) draw();
+    return fresh.length > 0;
   }
 
   let timer = null;

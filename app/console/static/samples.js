@@ -28,7 +28,7 @@ export class Samples {
     return this.list.at(-1)?.seq ?? 0;
   }
 
-  /** Take an answer of the backend, and return how many samples are new; another run forgets the one before. */
+  /** Take an answer of the backend, and return the samples that are new; another run forgets the one before. */
   add({ run, samples }) {
     if (run !== this.run) {
       this.run = run;
@@ -38,10 +38,12 @@ export class Samples {
     const fresh = samples.filter(({ seq }) => seq > this.last);
     for (const { seq, time, values } of fresh) {
       for (const series of Object.keys(values)) this.#know(series);
+      // The clock may have been set back; a range of time must hold samples in their order.
+      while (this.list.at(-1)?.time >= time) this.list.pop();
       this.list.push({ seq, time, values: new Map(Object.entries(values)) });
     }
     this.list.splice(0, this.list.length - CAPACITY);
-    return fresh.length;
+    return fresh;
   }
 
   /** Return the labels by series of a metric. */

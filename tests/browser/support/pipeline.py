@@ -16,6 +16,12 @@ CHARTS = (
     "Healing success",
 )
 
+# In the page: the PromQL of every chart.
+QUERIES = """async () => {
+  const { CHARTS } = await import("/console/charts.js");
+  return CHARTS.flatMap(({ queries }) => queries.map(({ promql }) => promql));
+}"""
+
 
 def work(backend: BackendProcess, folder: Path) -> None:
     """Execute what moves every chart: successes, a failure, a healing that helps and one that does not."""
