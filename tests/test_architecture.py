@@ -55,11 +55,21 @@ def test_telemetry_knows_nothing_of_the_backend() -> None:
         ("app/store/", (*ABOVE, "app.execution", "app.planners", "app.compliance", "app.runners")),
         ("app/execution/", ABOVE),
         ("app/api/", ("app.main", "app.cli", "sqlalchemy")),
+        ("app/fetching", ("app",)),
+        ("app/console/", ("app.api", "app.main", "app.cli", "app.execution", "app.planners", "app.store")),
     ],
 )
 def test_layers(folder: str, forbidden: tuple[str, ...]) -> None:
     """A layer imports only what lies below it."""
     assert importing(folder, forbidden) == []
+
+
+@pytest.mark.parametrize("folder", ["app/demo/", "app/doctor/", "app/top/"])
+def test_commands_ask_a_backend_from_outside(folder: str) -> None:
+    """Demo, doctor and top know a backend by its address alone, as anyone else does."""
+    theirs = ("app.commands.errors", "app.fetching", folder.replace("/", ".").rstrip("."))
+    others = [each for each in importing(folder, ("app",)) if not each.split(": ")[1].startswith(theirs)]
+    assert [each for each in others if not (folder == "app/demo/" and ": app.top." in each)] == []
 
 
 @pytest.mark.parametrize(

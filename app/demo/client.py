@@ -11,6 +11,7 @@ import httpx2
 
 from app.commands.errors import CommandError
 from app.demo.scenarios import Scenario
+from app.fetching import plain
 
 WAIT_SECONDS = 10.0
 # A running command sends nothing until it ends; those of the demo end within half a minute.
@@ -120,8 +121,7 @@ class BackendClient:
             raise self._gone(error) from error
 
     def _gone(self, error: httpx2.HTTPError) -> CommandError:
-        why = str(error).rpartition("] ")[2] or type(error).__name__
-        return CommandError(f"{self._url} does not answer: {why}. `aoss serve` starts a backend.")
+        return CommandError(f"{self._url} does not answer: {plain(error)}. `aoss serve` starts a backend.")
 
     def _check(self, response: httpx2.Response) -> None:
         if response.is_success:

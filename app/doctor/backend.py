@@ -7,9 +7,10 @@ from pydantic import BaseModel
 
 from app.doctor.findings import Finding, Section
 from app.doctor.scrape import ACCEPT, CONTENT_TYPES, ParseError, Scrape, media_type, parsed
-from app.doctor.web import Answer, NoAnswerError, Web, bearer
+from app.doctor.web import Answer, Web, bearer
 from app.doctor.workers import CHECKS as WORKERS_CHECKS
 from app.doctor.workers import Rounds, examine_workers, make_rounds
+from app.fetching import NoAnswerError
 from telemetry.catalogue import API_REQUESTS, CATALOGUE
 from telemetry.watching import DROPPED_SERIES, OVERFLOWED_SETS, SKIPPED_SEGMENTS
 

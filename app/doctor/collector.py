@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from app.doctor.findings import Finding, Section
 from app.doctor.scrape import ParseError, Scrape, parsed
-from app.doctor.web import NoAnswerError, Web
+from app.doctor.web import Web
+from app.fetching import NoAnswerError
 from telemetry.watching import EXPORTED
 
 CHECKS = ("answers", "pushed", "receiving", "exporting")

@@ -6,7 +6,8 @@ Source: Grafana documentation, "Dashboard HTTP API", "Data source HTTP API" and 
 from pydantic import BaseModel
 
 from app.doctor.findings import Finding, Section
-from app.doctor.web import Answer, ForeignAnswerError, NoAnswerError, Web
+from app.doctor.web import Answer, ForeignAnswerError, Web
+from app.fetching import NoAnswerError
 
 CHECKS = ("answers", "dashboards", "datasource")
 

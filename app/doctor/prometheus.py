@@ -8,7 +8,8 @@ from urllib.parse import urlencode
 from pydantic import BaseModel, Field
 
 from app.doctor.findings import Finding, Section
-from app.doctor.web import Answer, ForeignAnswerError, NoAnswerError, T, Web
+from app.doctor.web import Answer, ForeignAnswerError, T, Web
+from app.fetching import NoAnswerError
 from telemetry.catalogue import EXECUTIONS
 
 CHECKS = ("answers", "target", "rules", "data", "alertmanager")

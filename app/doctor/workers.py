@@ -11,7 +11,8 @@ from urllib.parse import urlencode
 
 from app.doctor.findings import Section
 from app.doctor.scrape import ACCEPT, Scrape, parsed
-from app.doctor.web import NoAnswerError, Web, bearer
+from app.doctor.web import Web, bearer
+from app.fetching import NoAnswerError
 from telemetry.catalogue import API_REQUESTS, CATALOGUE, Kind
 from telemetry.watching import LIVE_WORKERS
 

@@ -1,21 +1,18 @@
 """Fetches a /metrics address, bounded in time and size, and says in plain words why that failed."""
 
-import ssl
 import time
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Self
 
 import httpx2
 
 from app.commands.errors import CommandError
+from app.fetching import BoundedClient, Bounds, NoAnswerError
 from app.top.exposition import Exposition, NotMetricsError, parse
 
 # No escaping is asked for: names then come as both formats have always had them.
 ACCEPT = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.8,*/*;q=0.1"
-WAIT_SECONDS = 5.0
-TOTAL_SECONDS = 30.0
-BODY_LIMIT_BYTES = 256 * 1024 * 1024
+BOUNDS = Bounds(silence_seconds=5.0, answer_seconds=30.0, body_bytes=256 * 1024 * 1024)
 
 
 class ScrapeError(CommandError):
@@ -36,25 +33,17 @@ class Scrape:
 class Address:
     """A /metrics address; for one thread at a time."""
 
-    def __init__(self, url: str, token: str | None, *, wait_seconds: float = WAIT_SECONDS) -> None:
+    def __init__(self, url: str, token: str | None) -> None:
         self.url = url
         self._target = httpx2.URL(url)
         self._token = token
         self._asked_for_token = False
-        self._client = httpx2.Client(
-            timeout=wait_seconds,
-            # The environment's proxy would be asked for loopback addresses, and its .netrc for a password.
-            trust_env=False,
-            verify=ssl.create_default_context(),
-            headers={"Accept": ACCEPT, "User-Agent": "aoss"},
-        )
+        self._client = BoundedClient("aoss", BOUNDS, keep_connections=True)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._client.close()
 
     def scrape(self) -> Scrape:
@@ -87,26 +76,13 @@ class Address:
         )
 
     def _get(self) -> tuple[httpx2.Response, bytes]:
-        headers = {"Authorization": f"Bearer {self._token}"} if self._asked_for_token else {}
-        body = bytearray()
-        deadline = time.monotonic() + TOTAL_SECONDS
+        headers = {"Accept": ACCEPT}
+        if self._asked_for_token:
+            headers["Authorization"] = f"Bearer {self._token}"
         try:
-            with self._client.stream("GET", self._target, headers=headers) as response:
-                for chunk in response.iter_bytes():
-                    body += chunk
-                    if len(body) > BODY_LIMIT_BYTES:
-                        raise ScrapeError(f"{self.url} sent more than {BODY_LIMIT_BYTES // 1024**2} MiB")
-                    if time.monotonic() > deadline:
-                        raise ScrapeError(f"{self.url} was not done after {TOTAL_SECONDS:.0f} s")
-                return response, bytes(body)
-        except httpx2.TimeoutException as error:
-            raise ScrapeError(f"{self.url} does not answer in time") from error
-        except httpx2.ConnectError as error:
-            raise ScrapeError(f"{self.url} cannot be reached: {_reason(error)}") from error
-        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            raise ScrapeError(
-                f"{self.url} does not answer as a web server would: {_reason(error)}"
-            ) from error
+            return self._client.get(self._target, headers)
+        except NoAnswerError as error:
+            raise ScrapeError(str(error)) from error
 
     def _check(self, response: httpx2.Response) -> None:
         match response.status_code:
@@ -127,9 +103,3 @@ class Address:
 
 def _origin(url: httpx2.URL) -> tuple[str, str, int | None]:
     return url.scheme, url.host, url.port
-
-
-def _reason(error: Exception) -> str:
-    """Return the system's words without its number: `[Errno 111] Connection refused`."""
-    words = str(error).rpartition("] ")[2] if str(error).startswith("[Errno") else str(error)
-    return "".join(each if each.isprintable() else "?" for each in words) or type(error).__name__

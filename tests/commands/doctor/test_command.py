@@ -4,13 +4,14 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
-from app.doctor import web as module
 from app.doctor.findings import Finding, Section, Verdict, result
 from app.doctor.report import as_json, print_lines
-from app.doctor.web import NoAnswerError, Web
+from app.doctor.web import BOUNDS, Web
+from app.fetching import Bounds, NoAnswerError
 from tests.commands.doctor.conftest import Stack, doctor
 from tests.commands.doctor.servers import JSON, Page, answering
 from tests.support.backend import BackendProcess, environment_of_tests
@@ -148,13 +149,19 @@ def test_no_proxy(monkeypatch: pytest.MonkeyPatch, nobody: str) -> None:
         assert client.get(f"{url}/").status == 200
 
 
-def test_an_answer_without_end(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("bounds", "said"),
+    [
+        (replace(BOUNDS, body_bytes=50_000), "sent more than"),
+        (replace(BOUNDS, answer_seconds=-1.0), "was not done"),
+    ],
+    ids=["too large", "too slow"],
+)
+def test_an_answer_without_end(bounds: Bounds, said: str) -> None:
     """An answer that is too large, or not done in time, is given up."""
-    with answering({"/": Page(200, JSON, "x" * 100_000)}) as url:
-        monkeypatch.setattr(module, "BODY_LIMIT_BYTES", 50_000)
-        with pytest.raises(NoAnswerError, match="sent more than"):
-            web.get(f"{url}/")
-        monkeypatch.undo()
-        monkeypatch.setattr(module, "TOTAL_SECONDS", -1.0)
-        with pytest.raises(NoAnswerError, match="was not done"):
-            web.get(f"{url}/")
+    with (
+        answering({"/": Page(200, JSON, "x" * 100_000)}) as url,
+        Web(bounds) as client,
+        pytest.raises(NoAnswerError, match=said),
+    ):
+        client.get(f"{url}/")
