@@ -105,7 +105,8 @@ class Client:
             for event in events:
                 if event["type"] == "step_result" and not worker:
                     worker = self._worker_above(int(event["result"]["stdout"]))
-                if event["type"] == "step_start" and kill.is_set():
+                # No worker is known before the first result, and 0 would be this process' own group.
+                if event["type"] == "step_start" and worker and kill.is_set():
                     os.kill(worker, signal.SIGKILL)
                     break
         wait_for(lambda: self.backend.status(execution_id) == "Interrupted")
