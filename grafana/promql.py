@@ -34,9 +34,10 @@ def increase(selector: str) -> str:
 def increase_from_nothing(selector: str) -> str:
     """Return the increase over the visible range of counters that do not exist before their first event.
 
-    `increase` alone would miss that event: it needs a sample from before.
+    `increase` alone would miss that event: it needs a sample from before. An hour is looked back from the
+    range's start, so that a gap there, as a restart leaves it, does not make old events new.
     """
-    return f"({selector} unless {selector} offset {RANGE}) or {increase(selector)}"
+    return f"({selector} unless max_over_time({selector}[1h] offset {RANGE})) or {increase(selector)}"
 
 
 def total(expression: str, *by: str) -> str:

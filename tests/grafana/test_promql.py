@@ -101,8 +101,14 @@ def test_what_overflowed_is_counted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("values", "expected"),
-    [("_x14 5x5", [("{}", 5)]), ("5x20", [("{}", 0)]), ("0+1x20", [("{}", 10)]), ("_x20", [])],
-    ids=["appeared", "unchanged", "rising", "absent"],
+    [
+        ("_x14 5x5", [("{}", 5)]),
+        ("5x20", [("{}", 0)]),
+        ("0+1x20", [("{}", 10)]),
+        ("_x20", []),
+        ("5x4 stale _x6 5x8", [("{}", 0)]),
+    ],
+    ids=["appeared", "unchanged", "rising", "absent", "unchanged over a gap"],
 )
 def test_a_counter_that_begins_with_its_first_event(
     tmp_path: Path, values: str, expected: list[tuple[str, float]]
