@@ -31,6 +31,12 @@ def test_confined(name: str) -> None:
     assert not {"privileged", "pid", "ipc", "devices", "userns_mode"} & set(raw)
 
 
+def test_grafana_installs_no_plugins() -> None:
+    """On its read-only root Grafana leaves its bundled plugins as they are: updating them breaks them."""
+    assert services()["grafana"].raw["read_only"] is True
+    assert services()["grafana"].environment()["GF_PLUGINS_PREINSTALL_DISABLED"] == "true"
+
+
 @pytest.mark.parametrize("name", SERVICES)
 def test_user(name: str) -> None:
     """A service runs as a user given by number, which is root only where volumes are handed over, offline."""

@@ -147,9 +147,7 @@ def test_counters_are_differences() -> None:
     """A counter stands under rate or increase, over the graph's interval or the range in view."""
     for expression in EXPRESSIONS:
         # What increase_from_nothing takes as it is: counters that were not there before.
-        rest = re.sub(
-            r"\(([^ ]+) unless max_over_time\(\1\[1h\] offset \$__range\)\)", "()", expression
-        )
+        rest = re.sub(r"\(([^ ]+) unless max_over_time\(\1\[1h\] offset \$__range\)\)", "()", expression)
         for name, matchers, duration in selectors(rest):
             if is_counter(name):
                 assert duration in ("$__rate_interval", "$__range"), expression

@@ -16,7 +16,7 @@ import pytest
 from tests.stack_programs.test_golang import write_script
 from tests.stack_programs.test_versions import VERSIONS, available
 from tests.support import used
-from tests.support.debian import cache_directory
+from tests.support.debian import PackageUnavailableError, cache_directory, unpack
 from tests.support.stack.golang import BuildError, GoRequirement, find_go
 from tests.support.stack.programs import ROOT, Programs, ProgramUnavailableError, program
 
@@ -223,6 +223,16 @@ def test_without_go_and_pip(tmp_path: Path) -> None:
     what = "needs Go 1.26.8 or newer on the PATH, or pip to install one with"
     names = list(Programs(ROOT, tmp_path).names)
     assert unavailable == [(name, what) for name in names]
+
+
+def test_without_a_place_for_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the cache's folder cannot be made, programs and packages are unavailable, and say why."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(ProgramUnavailableError, match=str(tmp_path / "file")):
+        Programs(ROOT, cache_directory()).path("promtool")
+    with pytest.raises(PackageUnavailableError, match=str(tmp_path / "file")):
+        unpack("tcsh")
 
 
 def test_the_command_says_where_each_program_is() -> None:

@@ -14,17 +14,15 @@ class PackageUnavailableError(Exception):
 
 
 def cache_directory() -> Path:
-    """Return the folder in which downloaded programs are kept between runs."""
+    """Name the folder in which downloaded programs are kept between runs; makes nothing."""
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    path = Path(base) / "aoss-telemetry"
-    path.mkdir(parents=True, exist_ok=True)
-    return path
+    return Path(base) / "aoss-telemetry"
 
 
 def unpack(*packages: str) -> Path:
     """Return a folder that holds the packages and those of their dependencies that the system lacks.
 
-    Raises PackageUnavailableError where apt or the network does not have them.
+    Raises PackageUnavailableError where apt or the network does not have them, or there is no place for them.
     """
     if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
         raise PackageUnavailableError(f"{' '.join(packages)}: apt-get and dpkg-deb are needed")
@@ -32,10 +30,14 @@ def unpack(*packages: str) -> Path:
     release = Path("/etc/os-release").read_text(encoding="utf-8")
     key = hashlib.sha256(f"{release}{sorted(packages)}".encode()).hexdigest()[:12]
     root = cache / f"{packages[0]}-{key}"
-    with (cache / f"{root.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not root.exists():
-            _download(packages, root)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with (cache / f"{root.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not root.exists():
+                _download(packages, root)
+    except OSError as error:
+        raise PackageUnavailableError(f"{' '.join(packages)}: {error}") from error
     return root
 
 

@@ -142,6 +142,7 @@ def made_once(folder: Path) -> Iterator[Path | None]:
     Runs that want it at the same time wait for the one that makes it.
     """
     partial = folder.with_name(f"{folder.name}.partial")
+    folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_name(f"{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if folder.is_dir():

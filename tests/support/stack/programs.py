@@ -71,7 +71,7 @@ class Programs:
         self.sources: dict[str, Source] = {
             name: Source(**table | {"tags": tuple(table.get("tags", ()))}) for name, table in tables.items()
         }
-        self._failures: dict[str, BuildError] = {}
+        self._failures: dict[str, BuildError | OSError] = {}
 
     @property
     def names(self) -> list[str]:
@@ -91,7 +91,7 @@ class Programs:
             with made_once(folder) as partial:
                 if partial:
                     self._build(self.sources[table], partial)
-        except BuildError as error:
+        except (BuildError, OSError) as error:
             self._failures[table] = error
             raise ProgramUnavailableError(f"{name}: {error}") from error
         return folder / name
