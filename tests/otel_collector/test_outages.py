@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 
 import httpx
+import pytest
 from opentelemetry.sdk.metrics.export import MetricExportResult
 
 from tests.otel_collector.deployment import BASE, FRAGMENTS, Collector, pushing, stored
@@ -93,6 +94,31 @@ def test_a_full_queue_drops_and_says_so(tmp_path: Path, victoria: VictoriaServer
         assert collector.own("otelcol_exporter_queue_capacity", **dropping) == 1000000
         assert 500000 < collector.own("otelcol_exporter_queue_size", **dropping) <= 1000000
         wait_for(lambda: stored(victoria, 'service_name="full"')[-1:] == [7.0], 30)
+
+
+def test_a_torn_log_of_remote_write_is_moved_away(tmp_path: Path, prometheus: PrometheusServer) -> None:
+    """A torn log keeps the Collector from starting, as the runbook says; without its folder it starts."""
+    environment = {"REMOTE_WRITE_ENDPOINT": f"{prometheus.url}/api/v1/write"}
+    chosen = FRAGMENTS["prometheus-remote-write"]
+    with (
+        Collector(tmp_path, BASE, chosen, environment=environment) as collector,
+        pushing(collector, "torn") as pusher,
+    ):
+        prometheus.stop()
+        try:
+            assert pusher.push(5) == [OK] * 5
+            collector.kill()
+            log = tmp_path / "remote_write"
+            *_, last = sorted(path for path in log.rglob("*") if path.is_file())
+            last.write_bytes(last.read_bytes()[:-7])
+            with pytest.raises(AssertionError, match="failed to open WAL: log corrupt"):
+                collector.start()
+            log.rename(tmp_path / "torn")
+            collector.start()
+        finally:
+            prometheus.start()
+        assert pusher.push() == [OK]
+        wait_for(lambda: stored(prometheus, 'job="torn"') == [6.0], 30)
 
 
 def test_short_memory_refuses_pushes(tmp_path: Path) -> None:
