@@ -166,3 +166,28 @@ def test_exemplars_name_the_execution(backend: BackendProcess) -> None:
         if sample.exemplar is not None
     }
     assert exemplars == {execution_id}
+
+
+@pytest.mark.parametrize("ended_by", ["SIGTERM", "SIGKILL"])
+def test_the_end_of_the_whole_backend_is_counted_by_the_next(
+    data_dir: Path, tmp_path: Path, ended_by: str
+) -> None:
+    """With AOSS_METRICS_DIR the next start counts what ran at the end of the one before as Interrupted."""
+    environment = {
+        "AOSS_WORKERS": str(WORKERS),
+        "AOSS_METRICS_DIR": str(tmp_path / "metrics"),
+        "AOSS_DRAIN_SECONDS": "1",
+    }
+    with running_backend(data_dir, environment) as first:
+        first.execute("true")
+        with first.execution(f"sleep {new_marker()}") as (execution_id, stream):
+            next(stream)
+            if ended_by == "SIGKILL":
+                os.killpg(first.process.pid, signal.SIGKILL)
+            else:
+                assert first.stop() == 0
+    with running_backend(data_dir, environment) as second:
+        wait_for(lambda: by_status(second, ExecutionStatus.INTERRUPTED) == 1, 5)
+        assert by_status(second, ExecutionStatus.SUCCESS) == 1
+        assert second.status(execution_id) == "Interrupted"
+        assert_balanced(second)
