@@ -149,3 +149,4 @@ def test_its_own_metrics_have_the_names_that_the_alerts_use(tmp_path: Path, vict
         assert collector.own("otelcol_exporter_queue_size", **good) == 0
         assert collector.own("otelcol_exporter_queue_capacity", **good) == 268435456
         assert collector.own("otelcol_process_memory_rss") > 10_000_000
+        assert 0 < collector.own("otelcol_process_uptime") < 600

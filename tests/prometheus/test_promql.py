@@ -35,6 +35,7 @@ OTHERS = {
     "otelcol_exporter_send_failed_metric_points",
     "otelcol_exporter_sent_metric_points",
     "otelcol_process_memory_rss",
+    "otelcol_process_uptime",
     "otelcol_receiver_refused_metric_points",
     "process_cpu_time_seconds_total",
     "process_memory_usage_bytes",
