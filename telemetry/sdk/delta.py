@@ -69,7 +69,8 @@ class DeltaBase:
         stream_key = stream.text.decode("ascii")
         series_key = stream.series_text(ordinal).decode("ascii")
         is_observable = stream.definition.kind.is_observable
-        start = stream.merged.starts[ordinal]
+        # A series that was made during the merge starts after `now`, where the next delta's interval begins.
+        start = min(stream.merged.starts[ordinal], now)
         if not is_observable and stream_key in self._values:
             start = self._collected
         kept = self._values.get(stream_key, {}).get(series_key)

@@ -12,6 +12,7 @@ from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
 
 from telemetry.sdk import MeterProvider
 from telemetry.sdk.delta import DeltaBase
+from telemetry.sdk.merge import Merger
 from tests.telemetry.sdk.support_metrics import Worker, provider_in
 
 KINDS = (
@@ -63,6 +64,28 @@ def test_each_interval_comes_once(tmp_path: Path) -> None:
         assert [first.value, second.value] == [2, 3.5]
         assert first.time_unix_nano == second.start_time_unix_nano
         assert collected(reader) == {}
+
+
+def test_a_series_made_during_the_merge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its first interval ends where the next begins, though it started after that."""
+    reader = delta_reader()
+    with provider_in(tmp_path / "m", metric_readers=[reader]) as provider:
+        meter = provider.get_meter("test")
+        meter.create_counter("before").add(1)
+        counter = meter.create_counter("c")
+        merge = Merger.merge
+
+        def late(self: Merger) -> Any:
+            counter.add(2)
+            return (yield from merge(self))
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Merger, "merge", late)
+            first = collected(reader)["c"]
+        counter.add(3)
+        second = collected(reader)["c"]
+        assert [first.value, second.value] == [2, 3]
+        assert first.start_time_unix_nano <= first.time_unix_nano == second.start_time_unix_nano
 
 
 def test_histograms_have_no_extremes(tmp_path: Path) -> None:
